@@ -1,0 +1,151 @@
+"""The ASGI adapter: turns a scope into the core's words and its decision into messages. Decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .config import WhopConfig
+from .drive import Driver
+from .gate import Gate
+from .identity import forwarded_headers
+from .messages import Forward, Reply, Request
+from .responses import private_headers
+from .user import KEY
+
+if TYPE_CHECKING:
+    from asgiref.typing import ASGI3Application
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]] | ASGI3Application"
+"""An ASGI 3 app, typed as Starlette's or as asgiref's."""
+
+_CLOSE_CODES = {403: 4403}
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+class WhopMiddleware:
+    """Put sign-in with Whop in front of an ASGI app: `app = WhopMiddleware(app)`.
+
+    `options` are `WhopConfig` fields and win over `config`; without a `config` the `WHOP_*` variables fill the rest.
+    Sets `scope["whop_user"]` to a `WhopUser` or `None`. Raises `ConfigError` when a setting is missing or wrong.
+    """
+
+    def __init__(self, app: App, config: WhopConfig | None = None, **options: Any) -> None:
+        self.app: Any = app
+        self.config = WhopConfig.build(config, options)
+        self._gate = Gate(self.config)
+        self._driver = Driver(self.config.timeout)
+        self._identity = self.config.identity_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or forward one connection (ASGI 3)."""
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            if "path" in scope:
+                raise RuntimeError(
+                    f"whop_middleware does not know the ASGI scope type {kind!r} and lets nobody through it"
+                )
+            await self.app(scope, receive, send)
+            return
+        decision: Forward | Reply | None = self._decide_at_once(scope)
+        if decision is None:
+            request = read_request(scope)
+            decision = await self._driver.arun(self._gate.handle(request), self._gate.budget(request))
+        if isinstance(decision, Reply):
+            await _REPLIES[kind](decision, scope, receive, send)
+            return
+        inner: dict[str, Any] = {**scope, KEY: decision.user}
+        if self._identity:
+            inner["headers"] = forwarded_headers(scope["headers"], decision.user)
+        if decision.user is not None or decision.set_cookies:
+            send = _private(send, decision)
+        await self.app(inner, receive, send)
+
+    def _decide_at_once(self, scope: Scope) -> Forward | None:
+        prefix = scope.get("root_path", "")
+        cookies = tuple([value for name, value in scope["headers"] if name == b"cookie"])
+        method = "" if scope["type"] == "websocket" else scope["method"]
+        return self._gate.at_once(
+            method, route_path(scope["path"], prefix), prefix, scope.get("scheme", "http"), cookies
+        )
+
+
+def route_path(path: str, prefix: str) -> str:
+    """Return the path below the prefix, as Starlette's `get_route_path` does; an empty one is `/`."""
+    if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+        path = path[len(prefix) :]
+    return path or "/"
+
+
+def read_request(scope: Scope) -> Request:
+    """Return an ASGI scope in the core's words."""
+    websocket = scope["type"] == "websocket"
+    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
+    server = scope.get("server")
+    if server and not any(name == "host" for name, _ in headers):
+        headers = (*headers, ("host", f"{server[0]}:{server[1]}" if server[1] else str(server[0])))
+    prefix = scope.get("root_path", "")
+    scheme: str = scope.get("scheme", "http")
+    return Request(
+        method="GET" if websocket else scope["method"],
+        path=route_path(scope["path"], prefix),
+        headers=headers,
+        prefix=prefix,
+        query=scope.get("query_string", b"").decode("latin-1"),
+        scheme=_HTTP_SCHEMES.get(scheme, scheme),
+        websocket=websocket,
+    )
+
+
+def _private(send: Send, decision: Forward) -> Send:
+    """Wrap `send` so that no cache keeps a signed-in person's page for the next one."""
+
+    def private_send(message: Message) -> Awaitable[None]:
+        if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
+            message = {**message, "headers": _private_headers(message, decision)}
+        return send(message)
+
+    return private_send
+
+
+def _private_headers(message: Message, decision: Forward) -> list[tuple[bytes, bytes]]:
+    cookies = [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
+    headers = list(message.get("headers", ()))
+    if message["type"] == "websocket.accept":
+        return headers + cookies
+    return private_headers(headers, public=decision.public) + cookies
+
+
+async def _reply_http(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    await _send_response("http.response", reply, b"" if scope["method"] == "HEAD" else reply.body, send)
+
+
+async def _reply_websocket(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse before the handshake: by the denial response extension where there is one, else by a close code."""
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await _send_response("websocket.http.response", reply, reply.body, send)
+        return
+    await receive()
+    await send({"type": "websocket.close", "code": _CLOSE_CODES.get(reply.status, 4401), "reason": ""})
+
+
+async def _send_response(kind: str, reply: Reply, body: bytes, send: Send) -> None:
+    await send({"type": f"{kind}.start", "status": reply.status, "headers": _raw_headers(reply)})
+    await send({"type": f"{kind}.body", "body": body})
+
+
+def _raw_headers(reply: Reply) -> list[tuple[bytes, bytes]]:
+    headers: Iterable[tuple[str, str]] = reply.headers
+    if reply.status != 204:
+        headers = (*headers, ("Content-Length", str(len(reply.body))))
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+_REPLIES: dict[str, Callable[[Reply, Scope, Receive, Send], Awaitable[None]]] = {
+    "http": _reply_http,
+    "websocket": _reply_websocket,
+}

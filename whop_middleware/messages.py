@@ -1,0 +1,91 @@
+"""What the core hears and says: a Request in, a Forward or a Reply out, and what it may ask for on the way.
+
+Plain frozen values. Performs no I/O and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from .user import WhopUser
+
+if TYPE_CHECKING:
+    import httpx
+
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP or WebSocket request as the app would receive it.
+
+    `path` is decoded and lies below `prefix` (`root_path`, `SCRIPT_NAME`); `query` is raw. Header names are lower-case.
+    """
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
+    query: str = ""
+    scheme: str = "http"
+    websocket: bool = False
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, `None` when it is not there."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    def all_headers(self, name: str) -> tuple[str, ...]:
+        """Return every value of a header, in order."""
+        return tuple(value for key, value in self.headers if key == name)
+
+    @property
+    def target(self) -> str:
+        """Return the path and query asked for, percent-encoded, below the prefix."""
+        path = quote(self.path, safe="/:@!$&'()*+,;=~")
+        return f"{path}?{self.query}" if self.query else path
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Let the app answer. `user` goes to the app; the rest says what becomes of its answer.
+
+    `set_cookies` are `Set-Cookie` values to add. `public` is true on a public path, whose caching is left to the app.
+    """
+
+    user: WhopUser | None
+    set_cookies: tuple[str, ...] = ()
+    public: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer in the app's place. `headers` are (name, value) pairs, complete but for `Content-Length`."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Ask the driver to run `flow` once for all who ask with this `key` at the same time, and share its result."""
+
+    key: Hashable
+    flow: Flow[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Ask the driver to run `flows` (at the same time where it can) and give back their results in order."""
+
+    flows: tuple[Flow[Any], ...]
+
+
+Ask: TypeAlias = "httpx.Request | Once | Together"
+"""What a flow may yield. A request is answered with a read `httpx.Response`, or by an error raised in the flow."""
+
+Flow: TypeAlias = Generator[Any, Any, ResultT]

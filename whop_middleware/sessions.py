@@ -1,0 +1,367 @@
+"""Signed cookies and states: the only module that knows itsdangerous. Performs no I/O; believes nothing unsigned."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from itsdangerous import BadSignature, Signer
+
+from .bounded import trim
+from .config import WhopConfig
+from .messages import Forward
+from .user import Access, WhopUser
+
+CLOCK_SKEW = 60
+"""Seconds by which another server's clock may run ahead of ours (NTP keeps hosts far closer)."""
+STATE_MAX_AGE = 600
+"""Seconds a sign-in may take; Whop's own codes live 5 to 10 minutes."""
+STATE_LIMIT = 2048
+COOKIE_LIMIT = 4096
+"""Bytes of a cookie with its name and attributes that every browser keeps (RFC 6265 section 6.1)."""
+START_WINDOW = 60
+_VERSION = 1
+_COOKIES_TRIED = 4
+_VERIFIED_KEPT = 4096
+_STARTS_KEPT = 40
+_OPTIONAL_FIELDS = ("profile_pic_url", "email", "name", "username")
+_NO_VERDICTS: Mapping[str, Verdict] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Whop said about one resource: `level` "customer", "admin" or `None` (not owned), `at` in Unix seconds."""
+
+    level: str | None
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the session cookie holds. `sent_at` is when the browser was last sent off for a silent recheck (Unix s)."""
+
+    user: WhopUser
+    verdicts: Mapping[str, Verdict] = field(default_factory=lambda: _NO_VERDICTS)
+    sent_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An opened `state`. `restarted` marks a sign-in that already started over by itself once."""
+
+    return_path: str
+    nonce: str
+    binding: str
+    issued_at: int
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoginCookie:
+    """The key that binds states to one browser, and when it started sign-ins: (return path digest, Unix s) pairs."""
+
+    key: bytes
+    starts: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def new(cls) -> LoginCookie:
+        """Return a cookie with a fresh random key."""
+        return cls(secrets.token_bytes(16))
+
+    def derive(self, purpose: str, nonce: str) -> str:
+        """Return 43 URL-safe characters that only this browser's key and this nonce give (RFC 7636 section 4.1)."""
+        return _b64(hmac.digest(self.key, f"{purpose}|{nonce}".encode(), "sha256"))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verified cookie: the session, the window of time in which the entry may be believed, and ready answers."""
+
+    session: Session
+    not_before: float
+    not_after: float
+    admitted_until: Mapping[tuple[str, ...], float]
+    forward: Forward
+    forward_public: Forward
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unb64(data: bytes) -> bytes:
+    return base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4))
+
+
+def cookie_values(headers: Iterable[bytes], name: bytes) -> Iterator[bytes]:
+    """Yield a cookie's values by a strict, linear split: no quotes, no escapes, exact names (RFC 6265 section 5.4)."""
+    wanted = name + b"="
+    for header in headers:
+        if wanted in header:
+            for pair in header.split(b";"):
+                pair = pair.strip(b" \t")
+                if pair.startswith(wanted):
+                    yield pair[len(wanted) :]
+
+
+class Sessions:
+    """Seal and open sessions, states and login cookies; remember which session cookies have been verified."""
+
+    def __init__(self, config: WhopConfig) -> None:
+        self.config = config
+        self._session_signer = self._signer("session")
+        self._state_signer = self._signer("state")
+        self._login_signer = self._signer("login")
+        self._verified: dict[bytes, Entry] = {}
+        self._rule_ids = tuple(dict.fromkeys(ids for ids in config.require.values() if ids))
+        self._allowed = frozenset(config.allow_users)
+        self._plain = config.session_cookie
+        self._prefixed = f"__Host-{config.session_cookie}"
+        self._names = {False: self._plain.encode(), True: self._prefixed.encode()}
+
+    def _signer(self, purpose: str) -> Signer:
+        label = f"whop_middleware|{purpose}|{self.config.client_id}".encode()
+        keys = [hmac.digest(key.encode(), label, "sha256") for key in self.config.signing_keys]
+        # The last key of an itsdangerous list signs; of ours the first.
+        return Signer(keys[::-1], salt=b"", key_derivation="none", digest_method=hashlib.sha256)
+
+    # Session cookies
+
+    def name(self, secure: bool) -> str:
+        """Return the session cookie's name."""
+        return self._prefixed if secure else self._plain
+
+    def carries(self, header: bytes, secure: bool) -> bool:
+        """Return whether a `Cookie` header names the session cookie at all."""
+        return self._names[secure] in header
+
+    def find(self, headers: Iterable[bytes], secure: bool, now: float) -> Entry | None:
+        """Return the first of the first four session cookies that verifies, or `None`."""
+        for tried, value in enumerate(cookie_values(headers, self._names[secure]), 1):
+            entry = self._verified.get(value)
+            if entry is None or not entry.not_before <= now < entry.not_after:
+                entry = self._verify(value, now)
+            if entry is not None:
+                return entry
+            if tried == _COOKIES_TRIED:
+                break
+        return None
+
+    def forget(self, headers: Iterable[bytes], secure: bool) -> None:
+        """Drop a signed-out browser's cookies from the map of verified ones."""
+        for value in cookie_values(headers, self._names[secure]):
+            self._verified.pop(value, None)
+
+    def _verify(self, value: bytes, now: float) -> Entry | None:
+        self._verified.pop(value, None)
+        session = self.open_session(value, now)
+        if session is None:
+            return None
+        entry = self.entry(session, now)
+        self._verified[value] = entry
+        trim(self._verified, _VERIFIED_KEPT)
+        return entry
+
+    def seal_session(self, session: Session) -> str:
+        """Return the signed value of a session."""
+        user = session.user
+        payload: dict[str, object] = {"v": _VERSION, "i": user.id, "t": user.signed_in_at}
+        for key, name in (("u", "username"), ("n", "name"), ("e", "email"), ("p", "profile_pic_url")):
+            if getattr(user, name) is not None:
+                payload[key] = getattr(user, name)
+        if session.verdicts:
+            payload["a"] = {key: [verdict.level, verdict.at] for key, verdict in session.verdicts.items()}
+        if session.sent_at:
+            payload["s"] = session.sent_at
+        data = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return self._session_signer.sign(_b64(data)).decode()
+
+    def open_session(self, value: bytes, now: float) -> Session | None:
+        """Return the session in a cookie's value, `None` when it is forged, cut, expired or from the future."""
+        if len(value) > COOKIE_LIMIT:
+            return None
+        try:
+            payload = json.loads(_unb64(self._session_signer.unsign(value)))
+            session = _read_session(payload)
+        except (BadSignature, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+        age = now - session.user.signed_in_at
+        return session if -CLOCK_SKEW <= age < self.config.session_max_age else None
+
+    def entry(self, session: Session, now: float) -> Entry:
+        """Return a session with everything that a request needs to know of it, worked out once."""
+        expires = session.user.signed_in_at + self.config.session_max_age
+        good = {key: verdict for key, verdict in session.verdicts.items() if verdict.level}
+        ends = [self.stands_until(session, verdict) for verdict in good.values()]
+        access = {key: v.level or "" for key, v in good.items() if now < self.stands_until(session, v)}
+        if session.user.id in self._allowed:
+            access = dict.fromkeys(self.config.required_ids, "admin")
+        user = replace(session.user, access=Access(access))
+        session = replace(session, user=user)
+        latest = max((verdict.at for verdict in session.verdicts.values()), default=0)
+        return Entry(
+            session=session,
+            not_before=max(user.signed_in_at, latest) - CLOCK_SKEW,
+            not_after=min([expires, *(end for end in ends if end > now)]),
+            admitted_until=self._admitted_until(session, expires),
+            forward=Forward(user),
+            forward_public=Forward(user, public=True),
+        )
+
+    def _admitted_until(self, session: Session, expires: float) -> dict[tuple[str, ...], float]:
+        if session.user.id in self._allowed:
+            return dict.fromkeys(self._rule_ids, expires)
+        return {ids: max(self._due(session, key) for key in ids) for ids in self._rule_ids}
+
+    def _due(self, session: Session, key: str) -> float:
+        verdict = session.verdicts.get(key)
+        return self.due_at(session, verdict) if verdict is not None and verdict.level else 0
+
+    def due_at(self, session: Session, verdict: Verdict) -> float:
+        """Return when a good verdict is due again (Unix s): spread, so that a launch day's buyers don't all ask."""
+        spread = hashlib.sha256(session.user.id.encode()).digest()[0] / 255
+        return verdict.at + self.config.recheck_seconds * (1 - spread / 10)
+
+    def stands_until(self, session: Session, verdict: Verdict) -> float:
+        """Return when a good verdict ends that nobody could renew (Unix s)."""
+        return self.due_at(session, verdict) + self.config.recheck_grace
+
+    def is_allowed(self, user: WhopUser) -> bool:
+        """Return whether someone is let in without a purchase (`allow_users`)."""
+        return user.id in self._allowed
+
+    def set_session(self, session: Session, secure: bool, now: float) -> str:
+        """Return a `Set-Cookie` value under 4,096 bytes; over-long optional fields are dropped, the id never."""
+        max_age = max(0, int(session.user.signed_in_at + self.config.session_max_age - now))
+        cookie = self._set_cookie(self.name(secure), self.seal_session(session), max_age, secure)
+        for name in _OPTIONAL_FIELDS:
+            if len(cookie) < COOKIE_LIMIT:
+                break
+            session = replace(session, user=_without(session.user, name))
+            cookie = self._set_cookie(self.name(secure), self.seal_session(session), max_age, secure)
+        return cookie
+
+    def clear_session(self, secure: bool) -> str:
+        """Return the `Set-Cookie` value that ends a session in the browser."""
+        return self._set_cookie(self.name(secure), "", 0, secure)
+
+    @staticmethod
+    def _set_cookie(name: str, value: str, max_age: int, secure: bool) -> str:
+        attributes = f"Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax"
+        return f"{name}={value}; {attributes}{'; Secure' if secure else ''}"
+
+    # States and the login cookie that binds them
+
+    def seal_state(self, login: LoginCookie, return_path: str, *, restarted: bool, now: float) -> tuple[str, State]:
+        """Return a fresh state of at most 2,048 characters, bound to the browser's key."""
+        nonce = secrets.token_urlsafe(12)
+        state = State(return_path, nonce, login.derive("state", nonce)[:22], int(now), restarted)
+        text = "\n".join((str(state.issued_at), nonce, state.binding, "r" if restarted else "", return_path))
+        return self._state_signer.sign(_b64(text.encode())).decode(), state
+
+    def open_state(self, value: str) -> State | None:
+        """Return the state when its signature is good; `is_good_state` says if it is fresh and this browser's."""
+        if len(value) > STATE_LIMIT:
+            return None
+        try:
+            text = _unb64(self._state_signer.unsign(value.encode())).decode()
+            issued_at, nonce, binding, restarted, return_path = text.split("\n", 4)
+            return State(return_path, nonce, binding, int(issued_at), restarted == "r")
+        except (BadSignature, ValueError):
+            return None
+
+    @staticmethod
+    def is_good_state(state: State, login: LoginCookie | None, now: float) -> bool:
+        """Return whether a state is fresh and was made for the browser that holds this login cookie."""
+        if login is None or not -CLOCK_SKEW <= now - state.issued_at < STATE_MAX_AGE:
+            return False
+        return hmac.compare_digest(login.derive("state", state.nonce)[:22].encode(), state.binding.encode())
+
+    def find_login(self, headers: Iterable[bytes], secure: bool, now: float) -> LoginCookie | None:
+        """Return the browser's login cookie when it verifies and is younger than 10 minutes."""
+        for tried, value in enumerate(cookie_values(headers, f"{self.name(secure)}_login".encode())):
+            login = self._open_login(value, now)
+            if login is not None:
+                return login
+            if tried + 1 == _COOKIES_TRIED:
+                break
+        return None
+
+    def _open_login(self, value: bytes, now: float) -> LoginCookie | None:
+        if len(value) > COOKIE_LIMIT:
+            return None
+        try:
+            issued_at, key, *starts = _unb64(self._login_signer.unsign(value)).decode().split(" ")
+            if not -CLOCK_SKEW <= now - int(issued_at) < STATE_MAX_AGE:
+                return None
+            pairs = (start.split(":") for start in starts)
+            return LoginCookie(_unb64(key.encode()), tuple((digest, int(at)) for digest, at in pairs))
+        except (BadSignature, ValueError):
+            return None
+
+    def set_login(self, login: LoginCookie, secure: bool, now: float) -> str:
+        """Return the `Set-Cookie` value of a login cookie, good for another 10 minutes."""
+        starts = [f"{digest}:{at}" for digest, at in login.starts[-_STARTS_KEPT:]]
+        text = " ".join((str(int(now)), _b64(login.key), *starts))
+        value = self._login_signer.sign(_b64(text.encode())).decode()
+        return self._set_cookie(f"{self.name(secure)}_login", value, STATE_MAX_AGE, secure)
+
+    def clear_login(self, secure: bool) -> str:
+        """Return the `Set-Cookie` value that voids this browser's states."""
+        return self._set_cookie(f"{self.name(secure)}_login", "", 0, secure)
+
+
+def count_start(login: LoginCookie, return_path: str, now: float) -> tuple[LoginCookie, int]:
+    """Return the login cookie with one more start, and how many starts this return path had within 60 s."""
+    digest = _b64(hashlib.sha256(return_path.encode()).digest()[:6])
+    recent = tuple((name, at) for name, at in login.starts if -CLOCK_SKEW <= now - at < START_WINDOW)
+    starts = (*recent, (digest, int(now)))
+    return replace(login, starts=starts), sum(name == digest for name, _ in starts)
+
+
+def now() -> float:
+    """Return the time in Unix seconds; the one clock of the package."""
+    return time.time()
+
+
+def _read_session(payload: dict[str, object]) -> Session:
+    """Read a payload signed by our own key; anything unexpected raises."""
+    user_id, signed_in_at = payload["i"], payload["t"]
+    if payload["v"] != _VERSION or not isinstance(user_id, str) or not user_id or type(signed_in_at) is not int:
+        raise ValueError("not a session of this version")
+    user = WhopUser(
+        id=user_id,
+        username=_text(payload.get("u")),
+        name=_text(payload.get("n")),
+        email=_text(payload.get("e")),
+        profile_pic_url=_text(payload.get("p")),
+        signed_in_at=signed_in_at,
+    )
+    verdicts = payload.get("a", {})
+    sent_at = payload.get("s", 0)
+    if not isinstance(verdicts, dict) or type(sent_at) is not int:
+        raise ValueError("not a session of this version")
+    return Session(user, {key: _read_verdict(*value) for key, value in verdicts.items()}, sent_at)
+
+
+def _read_verdict(level: object, at: object) -> Verdict:
+    if level not in ("customer", "admin", None) or type(at) is not int:
+        raise ValueError("not a verdict")
+    return Verdict(None if level is None else str(level), at)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _without(user: WhopUser, name: str) -> WhopUser:
+    fields: dict[str, Any] = {name: None}
+    return replace(user, **fields)

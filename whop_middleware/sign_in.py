@@ -1,0 +1,428 @@
+"""Login, callback and logout: signing in, as a flow. Performs no I/O; puts no code or token in a page or log."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from . import pages
+from .bounded import trim
+from .errors import CodeRefused, CredentialsRefused, SignInDeclined, SignInError, StateError, WhopUnreachable
+from .fetch_metadata import is_document, is_navigation, is_prefetch, same_origin_only
+from .messages import Flow, Once, Reply, Request
+from .pages import Action
+from .purchase import Purchase
+from .reports import new_reference, report
+from .sessions import LoginCookie, Session, Sessions, State, Verdict, count_start, now
+from .site import Site
+from .upstream import Upstream
+from .user import WhopUser
+from .whop import Dialect, code_challenge
+
+PARAMETER_LIMIT = 2048
+_QUERY_LIMIT = 16_384
+_PARAMETERS = ("code", "state", "error", "iss")
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,2048}")
+_STARTS_ALLOWED = 9
+_CODES_KEPT = 10_000
+_NO_REFERRER = ("Referrer-Policy", "no-referrer")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What an exchange found: the person, and the verdicts (`None`: somebody else than expected, not asked)."""
+
+    fields: Mapping[str, str | None]
+    verdicts: Mapping[str, Verdict] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request at the callback path with what belongs to it."""
+
+    request: Request
+    session: Session | None
+    parameters: Mapping[str, str]
+    reference: str
+    began: float
+
+
+class SignIn:
+    """The three endpoints that the middleware answers itself, and the start of a sign-in for those who need one."""
+
+    def __init__(
+        self, site: Site, sessions: Sessions, dialect: Dialect, upstream: Upstream, purchase: Purchase
+    ) -> None:
+        self.site = site
+        self.config = site.config
+        self.sessions = sessions
+        self.dialect = dialect
+        self.upstream = upstream
+        self.purchase = purchase
+        self._codes: dict[str, None] = {}
+
+    # Starting
+
+    def login(self, request: Request) -> Reply:
+        """Answer the login path: off to Whop, with a state that comes back to `next`."""
+        if request.method not in ("GET", "HEAD"):
+            return pages.method_not_allowed("GET, HEAD")
+        return_path = self.site.return_path(request, _single(request.query, "next"))
+        return self.start(request, return_path)
+
+    def start(
+        self, request: Request, return_path: str, *, restarted: bool = False, cookies: tuple[str, ...] = ()
+    ) -> Reply:
+        """Send the browser to Whop's authorize page; the login cookie is set on navigations only."""
+        if refusal := self._wrong_origin(request):
+            return refusal
+        secure, at = self.site.is_secure(request.scheme), now()
+        login = self.sessions.find_login(cookie_headers(request), secure, at) or LoginCookie.new()
+        if is_navigation(request) and request.method == "GET" and not is_prefetch(request):
+            login, count = count_start(login, return_path, at)
+            if count > _STARTS_ALLOWED:
+                reset = self.sessions.set_login(LoginCookie(login.key), secure, at)
+                return self._not_reached(request, return_path, (*cookies, reset))
+            cookies = (*cookies, self.sessions.set_login(login, secure, at))
+        state, opened = self.sessions.seal_state(login, return_path, restarted=restarted, now=at)
+        location = self.dialect.authorize_url(
+            redirect_uri=self.site.redirect_uri(request),
+            state=state,
+            scope=self.config.effective_scope,
+            nonce=login.derive("nonce", opened.nonce) if self.dialect.uses_pkce else None,
+            code_challenge=code_challenge(login.derive("verifier", opened.nonce)) if self.dialect.uses_pkce else None,
+        )
+        return pages.redirect(location, headers=(*_set_cookies(cookies), _NO_REFERRER))
+
+    def _wrong_origin(self, request: Request) -> Reply | None:
+        reference = new_reference()
+        if self.site.origin(request) is None:
+            return pages.fault("bad_callback", 400, (), reference=reference)
+        if not self.site.is_insecure(request):
+            return None
+        host = request.header("host")
+        path = self.site.location(request, self.config.redirect_path)
+        message = "Sign-in over plain http is refused. Behind a TLS proxy set WHOP_REDIRECT_URI=https://%s%s [%s]"
+        report(logging.ERROR, message, host, path, reference, code="insecure_origin", reference=reference)
+        return _with(pages.fault("insecure_origin", 500, (), reference=reference), _NO_REFERRER)
+
+    def _not_reached(self, request: Request, return_path: str, cookies: tuple[str, ...]) -> Reply:
+        reference = new_reference()
+        report(
+            logging.ERROR,
+            "Ten sign-ins for one page within a minute, and none came back to the callback as a session. Check that "
+            "WHOP_REDIRECT_URI (%s) is the Callback URL at Whop; look for a stripped prefix or http/https [%s]",
+            self.site.redirect_uri(request),
+            reference,
+            code="callback_not_reached",
+            reference=reference,
+        )
+        page = pages.fault("callback_not_reached", 500, self._ways_on(request, return_path), reference=reference)
+        return _with(page, *_set_cookies(cookies), _NO_REFERRER)
+
+    def _restart(self, arrival: Arrival, return_path: str, reason: str) -> Reply:
+        message = "Sign-in starts over: %s [%s]"
+        reference = arrival.reference
+        report(logging.INFO, message, reason, reference, event="restart", reason=reason, reference=reference)
+        return self.start(arrival.request, return_path, restarted=True)
+
+    # The callback
+
+    def callback(self, request: Request, session: Session | None) -> Flow[Reply]:
+        """Answer the callback path (RFC 6749 section 4.1.2; Whop's Web Apps guide)."""
+        if request.method == "HEAD" or (request.method == "GET" and is_prefetch(request)):
+            return _with(pages.empty(), _NO_REFERRER)
+        if request.method != "GET":
+            return _with(pages.method_not_allowed("GET, HEAD"), _NO_REFERRER)
+        if refusal := self._wrong_origin(request):
+            return refusal
+        reply = yield from self._arrive(request, session)
+        return _with(reply, _NO_REFERRER)
+
+    def _arrive(self, request: Request, session: Session | None) -> Flow[Reply]:
+        parameters = read_parameters(request.query)
+        arrival = Arrival(request, session, parameters or {}, new_reference(), now())
+        if parameters is None or ("code" in parameters) == ("error" in parameters):
+            return self._page(arrival, "bad_callback", 400, None)
+        if self.dialect.issuer is not None and parameters.get("iss", self.dialect.issuer) != self.dialect.issuer:
+            return self._page(arrival, "issuer_mismatch", 400, None)
+        if "error" in parameters:
+            return self._error(arrival)
+        if "state" in parameters:
+            return (yield from self._with_state(arrival))
+        return (yield from self._without_state(arrival))
+
+    def _error(self, arrival: Arrival) -> Reply:
+        state = self.sessions.open_state(arrival.parameters.get("state", ""))
+        if arrival.session is not None:
+            return self._back(arrival, state)
+        return_path = state.return_path if state is not None else None
+        error = arrival.parameters["error"]
+        if error == "access_denied":
+            return self._fault(arrival, SignInDeclined("the person declined on Whop's page"), return_path)
+        if error in ("server_error", "temporarily_unavailable"):
+            return self._fault(arrival, WhopUnreachable(f"Whop answered {error} at the authorize page"), return_path)
+        return self._page(arrival, "bad_callback", 400, return_path)
+
+    def _with_state(self, arrival: Arrival) -> Flow[Reply]:
+        request, text = arrival.request, arrival.parameters["state"]
+        secure = self.site.is_secure(request.scheme)
+        state = self.sessions.open_state(text)
+        login = self.sessions.find_login(cookie_headers(request), secure, arrival.began)
+        if state is None or login is None or not self.sessions.is_good_state(state, login, arrival.began):
+            return self._bad_state(arrival, state)
+        verifier = login.derive("verifier", state.nonce) if self.dialect.uses_pkce else None
+        nonce = login.derive("nonce", state.nonce) if self.dialect.uses_pkce else None
+        exchange = self._exchange(arrival, verifier=verifier, nonce=nonce)
+        try:
+            found: SignedIn = yield Once(("exchange", arrival.parameters["code"], text), exchange)
+        except CodeRefused as error:
+            return self._refused(arrival, state, error)
+        except SignInError as error:
+            return self._in_trouble(arrival, error, state.return_path)
+        return self._signed_in(arrival, found, state.return_path)
+
+    def _bad_state(self, arrival: Arrival, state: State | None) -> Reply:
+        if arrival.session is not None:
+            return self._back(arrival, state)
+        if state is not None and state.restarted:
+            return self._fault(
+                arrival, StateError("the state came back a second time without its browser's cookie"), state.return_path
+            )
+        return self._restart(
+            arrival, state.return_path if state else self.config.home, "the state is stale, foreign or broken"
+        )
+
+    def _refused(self, arrival: Arrival, state: State, error: CodeRefused) -> Reply:
+        if arrival.session is not None:
+            return self._back(arrival, state)
+        if not state.restarted:
+            return self._restart(arrival, state.return_path, "Whop refused the code")
+        report(
+            logging.ERROR,
+            "Whop refused the code twice in a row. The redirect_uri sent was %s: "
+            "it must equal the Callback URL at Whop, to the slash [%s]",
+            self.site.redirect_uri(arrival.request),
+            arrival.reference,
+            code=error.code,
+            reference=arrival.reference,
+        )
+        return self._fault(arrival, error, state.return_path)
+
+    # A code without a state: the Whop Hub
+
+    def _without_state(self, arrival: Arrival) -> Flow[Reply]:
+        if not is_document(arrival.request):
+            return self._page(arrival, "bad_callback", 400, None)
+        policy = self._hub_policy(arrival.request)
+        if policy == "reject":
+            return self._page(arrival, "state_missing", 400, None)
+        if policy == "restart":
+            return self._restart(arrival, self.config.home, "a code without a state")
+        code = arrival.parameters["code"]
+        if code in self._codes:
+            return self._restart(arrival, self.config.home, "the same code is being exchanged already")
+        self._codes[code] = None
+        trim(self._codes, _CODES_KEPT)
+        try:
+            return (yield from self._hub(arrival))
+        finally:
+            self._codes.pop(code, None)
+
+    def _hub_policy(self, request: Request) -> Literal["accept", "restart", "reject"]:
+        policy = self.config.hub_login
+        if policy == "verify":
+            return (
+                "accept" if not self.dialect.uses_pkce and comes_from_whop(request, self.config.whop_url) else "restart"
+            )
+        if policy == "reject":
+            return "reject"
+        return "accept" if policy == "accept" and not self.dialect.uses_pkce else "restart"
+
+    def _hub(self, arrival: Arrival) -> Flow[Reply]:
+        session = arrival.session
+        try:
+            found: SignedIn = yield from self._exchange(arrival, only_for=session.user.id if session else None)
+        except SignInError as error:
+            return self._in_trouble(arrival, error, self.config.home)
+        if found.verdicts is None:
+            return self._restart(arrival, self.config.home, "the code is another person's than the session")
+        return self._signed_in(arrival, found, self.config.home)
+
+    # Both
+
+    def _exchange(
+        self, arrival: Arrival, *, verifier: str | None = None, nonce: str | None = None, only_for: str | None = None
+    ) -> Flow[SignedIn]:
+        dialect = self.dialect
+        request = dialect.token_request(
+            code=arrival.parameters["code"],
+            redirect_uri=self.site.redirect_uri(arrival.request),
+            code_verifier=verifier,
+        )
+        token = yield from self.upstream.call(request, dialect.parse_token)
+        fields = yield from self.upstream.call(
+            dialect.user_request(token),
+            lambda response: dialect.parse_user(response, token, nonce=nonce, now=now()),
+            idempotent=True,
+        )
+        if only_for is not None and fields["id"] != only_for:
+            return SignedIn(fields, None)
+        verdicts = yield from self.purchase.ask_all(str(fields["id"]), token)
+        return SignedIn(fields, verdicts)
+
+    def _signed_in(self, arrival: Arrival, found: SignedIn, return_path: str) -> Reply:
+        secure, at = self.site.is_secure(arrival.request.scheme), now()
+        fields: dict[str, Any] = {**found.fields}
+        user = WhopUser(signed_in_at=int(at), **fields)
+        cookies = (
+            self.sessions.set_session(Session(user, found.verdicts or {}), secure, at),
+            self.sessions.clear_login(secure),
+        )
+        report(
+            logging.INFO,
+            "Signed in: %s (%s, %.0f ms) [%s]",
+            user.id,
+            self.dialect.name,
+            (at - arrival.began) * 1000,
+            arrival.reference,
+            event="sign_in",
+            user_id=user.id,
+            dialect=self.dialect.name,
+            duration=at - arrival.began,
+            reference=arrival.reference,
+        )
+        return pages.redirect(self.site.location(arrival.request, return_path), headers=_set_cookies(cookies))
+
+    def _back(self, arrival: Arrival, state: State | None) -> Reply:
+        return_path = state.return_path if state is not None else self.config.home
+        return pages.redirect(self.site.location(arrival.request, return_path))
+
+    def _in_trouble(self, arrival: Arrival, error: SignInError, return_path: str) -> Reply:
+        if arrival.session is None:
+            return self._fault(arrival, error, return_path)
+        self._log_fault(arrival, error)
+        return pages.redirect(self.site.location(arrival.request, return_path))
+
+    def _fault(self, arrival: Arrival, error: SignInError, return_path: str | None) -> Reply:
+        self._log_fault(arrival, error)
+        retry_after = error.retry_after if isinstance(error, WhopUnreachable) else None
+        return self._page(arrival, error.code, error.status, return_path, retry_after)
+
+    def _page(
+        self, arrival: Arrival, code: str, status: int, return_path: str | None, retry_after: int | None = None
+    ) -> Reply:
+        actions = self._ways_on(arrival.request, return_path or self.config.home)
+        return pages.fault(code, status, actions, reference=arrival.reference, retry_after=retry_after)
+
+    def _ways_on(self, request: Request, return_path: str) -> tuple[Action, ...]:
+        return (Action("Try again", self.site.login_location(request, return_path), primary=True),)
+
+    def _log_fault(self, arrival: Arrival, error: SignInError) -> None:
+        level = logging.INFO
+        if isinstance(error, WhopUnreachable):
+            level = logging.WARNING
+        elif isinstance(error, CredentialsRefused) or error.status >= 500:
+            level = logging.ERROR
+        duration = now() - arrival.began
+        report(
+            level,
+            "Sign-in failed: %s: %s (%.0f ms) [%s]",
+            error.code,
+            error,
+            duration * 1000,
+            arrival.reference,
+            event="failure",
+            code=error.code,
+            dialect=self.dialect.name,
+            duration=duration,
+            reference=arrival.reference,
+        )
+
+    # Signing out
+
+    def logout(self, request: Request, session: Session | None) -> Reply:
+        """Answer the logout path: only a request from this very site signs anyone out by itself."""
+        if request.method == "HEAD" or (request.method == "GET" and is_prefetch(request)):
+            return pages.empty()
+        if request.method not in ("GET", "POST"):
+            return pages.method_not_allowed("GET, HEAD, POST")
+        home = self.site.location(request, self.config.home)
+        if session is None:
+            return pages.signed_out((Action("Continue", home, primary=True),))
+        if not same_origin_only(request, self.site.origin(request)):
+            path = self.site.location(request, self.config.logout_path)
+            actions = (Action("Sign out", path, post=True, primary=True), Action("Stay signed in", home))
+            return pages.confirm_sign_out(actions)
+        secure = self.site.is_secure(request.scheme)
+        self.sessions.forget(cookie_headers(request), secure)
+        report(logging.INFO, "Signed out: %s", session.user.id, event="sign_out", user_id=session.user.id)
+        page = pages.signed_out((Action("Continue", home, primary=True),))
+        return _with(page, *_set_cookies((self.sessions.clear_session(secure), self.sessions.clear_login(secure))))
+
+
+def read_parameters(query: str) -> dict[str, str] | None:
+    """Return the callback's parameters, `None` when one is empty, repeated, over-long or not printable."""
+    if len(query) > _QUERY_LIMIT:
+        return None
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64)
+    except ValueError:
+        return None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in _PARAMETERS:
+            if name in found or not _PRINTABLE.fullmatch(value):
+                return None
+            found[name] = value
+    return found
+
+
+def _single(query: str, name: str) -> str | None:
+    if len(query) > _QUERY_LIMIT:
+        return None
+    try:
+        values = [value for key, value in parse_qsl(query, max_num_fields=64) if key == name]
+    except ValueError:
+        return None
+    return values[0] if len(values) == 1 else None
+
+
+def comes_from_whop(request: Request, whop_url: str) -> bool:
+    """Return whether a code without a state may be taken for a Hub arrival: Whop's `Referer`, or no modern browser."""
+    referer = request.header("referer")
+    if referer is None:
+        return not any(name.startswith("sec-fetch-") for name, _ in request.headers)
+    return _is_host_of(referer, whop_url)
+
+
+def _is_host_of(url: str, whop_url: str) -> bool:
+    try:
+        host, whop = urlsplit(url).hostname or "", urlsplit(whop_url).hostname or ""
+    except ValueError:
+        return False
+    return host == whop or host.endswith(f".{whop}")
+
+
+def cookie_headers(request: Request) -> tuple[bytes, ...]:
+    """Return the raw `Cookie` headers."""
+    return tuple(value.encode("latin-1", "replace") for value in request.all_headers("cookie"))
+
+
+def _set_cookies(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(("Set-Cookie", value) for value in values)
+
+
+def _with(reply: Reply, *headers: tuple[str, str]) -> Reply:
+    names = {name for name, _ in headers} - {"Set-Cookie"}
+    kept = tuple(pair for pair in reply.headers if pair[0] not in names)
+    return Reply(reply.status, (*kept, *headers), reply.body)
+
+
+def with_cookies(reply: Reply, cookies: tuple[str, ...]) -> Reply:
+    """Return the reply with more `Set-Cookie` headers."""
+    return _with(reply, *_set_cookies(cookies)) if cookies else reply

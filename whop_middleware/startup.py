@@ -1,0 +1,41 @@
+"""What a process says about itself at its first request: the Callback URL to register, and what will not work."""
+
+from __future__ import annotations
+
+import logging
+
+from .messages import Request
+from .reports import report
+from .site import Site
+
+
+def announce(site: Site, request: Request) -> None:
+    """Log the Callback URL, and a WARNING for each thing about this request that a sign-in will trip over."""
+    report(logging.INFO, "Callback URL to register at Whop: %s", site.redirect_uri(request), event="start")
+    for warning in _warnings(site, request):
+        report(logging.WARNING, "%s", warning, event="start")
+
+
+def _warnings(site: Site, request: Request) -> list[str]:
+    own, host = site.config.origin, (request.header("host") or "").lower()
+    behind_tls = "https" in (request.header("x-forwarded-proto") or "").lower() and request.scheme == "http"
+    if own is None:
+        if not (behind_tls or site.is_insecure(request)):
+            return []
+        path = site.location(request, site.config.redirect_path)
+        return [
+            f"Requests arrive over plain http{' from a TLS proxy' if behind_tls else ''}: "
+            f"set WHOP_REDIRECT_URI=https://{host}{path}, or sign-in is refused"
+        ]
+    found = []
+    if not own.endswith(f"://{host}"):
+        found.append(
+            f"WHOP_REDIRECT_URI is on {own}, this request asked for {host}: people who use another address "
+            "than the Callback URL's lose their session on the way"
+        )
+    if own.startswith("https:") and request.scheme == "http" and not behind_tls:
+        found.append(
+            "WHOP_REDIRECT_URI is https, this request came over plain http: unless a TLS proxy is in front, "
+            "browsers drop the session cookie (it is Secure)"
+        )
+    return found

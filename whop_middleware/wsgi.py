@@ -1,0 +1,115 @@
+"""The WSGI adapter: turns an environ into the core's words and its decision into an answer. Decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from .config import WhopConfig
+from .drive import Driver
+from .gate import Gate
+from .identity import set_identity
+from .messages import Forward, Reply, Request
+from .responses import private_headers
+from .user import KEY
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class WhopWSGIMiddleware:
+    """Put sign-in with Whop in front of a WSGI app: `app.wsgi_app = WhopWSGIMiddleware(app.wsgi_app)`.
+
+    `options` are `WhopConfig` fields and win over `config`; without a `config` the `WHOP_*` variables fill the rest.
+    Sets `environ["whop_user"]` to a `WhopUser` or `None`, and `REMOTE_USER`.
+    Raises `ConfigError` when a setting is missing or wrong.
+    """
+
+    def __init__(self, app: WSGIApplication, config: WhopConfig | None = None, **options: Any) -> None:
+        self.app = app
+        self.config = WhopConfig.build(config, options)
+        self._gate = Gate(self.config)
+        self._driver = Driver(self.config.timeout)
+        self._identity = self.config.identity_headers
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer or forward one request (PEP 3333)."""
+        decision: Forward | Reply | None = self._decide_at_once(environ)
+        if decision is None:
+            request = read_request(environ)
+            decision = self._driver.run(self._gate.handle(request), self._gate.budget(request))
+        if isinstance(decision, Reply):
+            return _reply(decision, environ["REQUEST_METHOD"], start_response)
+        user = environ[KEY] = decision.user
+        if user is None:
+            environ.pop("REMOTE_USER", None)
+        else:
+            environ["REMOTE_USER"] = user.id
+        if self._identity:
+            set_identity(environ, user)
+        if user is not None or decision.set_cookies:
+            start_response = _private(start_response, decision)
+        return self.app(environ, start_response)
+
+    def _decide_at_once(self, environ: WSGIEnvironment) -> Forward | None:
+        cookie = environ.get("HTTP_COOKIE")
+        cookies = () if cookie is None else (_cookie_bytes(cookie),)
+        prefix = environ.get("SCRIPT_NAME", "")
+        path = _decoded(environ.get("PATH_INFO", "")) or "/"
+        return self._gate.at_once(
+            environ["REQUEST_METHOD"], path, _decoded(prefix), environ["wsgi.url_scheme"], cookies
+        )
+
+
+def _decoded(text: str) -> str:
+    """Return a WSGI string (bytes as Latin-1, PEP 3333) as the text that ASGI servers give for the same bytes."""
+    return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _cookie_bytes(cookie: str) -> bytes:
+    # Servers join repeated Cookie headers with a comma; our values hold none.
+    return cookie.replace(",", ";").encode("latin-1", "replace")
+
+
+def read_request(environ: WSGIEnvironment) -> Request:
+    """Return a WSGI environ in the core's words."""
+    headers = [
+        (key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_")
+    ]
+    headers = [(name, value.replace(",", ";") if name == "cookie" else value) for name, value in headers]
+    if "HTTP_HOST" not in environ:
+        headers.append(("host", f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"))
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=_decoded(environ.get("PATH_INFO", "")) or "/",
+        headers=tuple(headers),
+        prefix=_decoded(environ.get("SCRIPT_NAME", "")),
+        query=environ.get("QUERY_STRING", ""),
+        scheme=environ["wsgi.url_scheme"],
+    )
+
+
+def _private(start_response: StartResponse, decision: Forward) -> StartResponse:
+    """Wrap `start_response` so that no cache keeps a signed-in person's page for the next one."""
+
+    def private_start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        kept = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in private_headers(raw, public=decision.public)
+        ]
+        kept += [("Set-Cookie", value) for value in decision.set_cookies]
+        return start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
+
+    return private_start_response
+
+
+def _reply(reply: Reply, method: str, start_response: StartResponse) -> Iterable[bytes]:
+    headers = list(reply.headers)
+    if reply.status != 204:
+        headers.append(("Content-Length", str(len(reply.body))))
+    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    return [] if method == "HEAD" or not reply.body else [reply.body]
