@@ -26,7 +26,7 @@ PUBLIC_NAMES = {"WhopConfig", "WhopMiddleware", "WhopUser", "WhopWSGIMiddleware"
 
 # From the ground up: a module may import from the rows above its own, and from its own subpackage.
 LAYERS = (
-    ("errors", "user", "bounded", "deadline"),
+    ("errors", "user", "bounded", "deadline", "texts", "reports"),
     ("messages", "config"),
     ("whop", "sessions", "paths", "pages", "fetch_metadata", "identity", "responses"),
     ("site", "upstream"),
