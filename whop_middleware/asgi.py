@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from .config import WhopConfig
 from .drive import Driver
@@ -23,6 +23,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]] | ASGI3Application"
 """An ASGI 3 app, typed as Starlette's or as asgiref's."""
 
+_WEBSOCKET_STARTS = ("websocket.accept", "websocket.http.response.start")
 _CLOSE_CODES = {403: 4403}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -34,7 +35,14 @@ class WhopMiddleware:
     Sets `scope["whop_user"]` to a `WhopUser` or `None`. Raises `ConfigError` when a setting is missing or wrong.
     """
 
-    def __init__(self, app: App, config: WhopConfig | None = None, **options: Any) -> None:
+    # Starlette's typed `add_middleware` wants `app` positional-only, other frameworks pass it by name.
+    @overload
+    def __init__(self, app: App, /, config: WhopConfig | None = None, **options: Any) -> None: ...
+    @overload
+    def __init__(self, *, app: App, config: WhopConfig | None = None, **options: Any) -> None: ...
+    def __init__(  # type: ignore[misc]  # an option named "app" cannot come both ways
+        self, app: App, config: WhopConfig | None = None, **options: Any
+    ) -> None:
         self.app: Any = app
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)
@@ -46,9 +54,7 @@ class WhopMiddleware:
         kind = scope["type"]
         if kind != "http" and kind != "websocket":
             if "path" in scope:
-                raise RuntimeError(
-                    f"whop_middleware does not know the ASGI scope type {kind!r} and lets nobody through it"
-                )
+                raise RuntimeError(f"whop_middleware lets nobody through the unknown ASGI scope type {kind!r}")
             await self.app(scope, receive, send)
             return
         decision: Forward | Reply | None = self._decide_at_once(scope)
@@ -58,20 +64,23 @@ class WhopMiddleware:
         if isinstance(decision, Reply):
             await _REPLIES[kind](decision, scope, receive, send)
             return
-        inner: dict[str, Any] = {**scope, KEY: decision.user}
+        user = decision.user
+        inner = {**scope, KEY: user}
         if self._identity:
-            inner["headers"] = forwarded_headers(scope["headers"], decision.user)
-        if decision.user is not None or decision.set_cookies:
+            inner["headers"] = forwarded_headers(scope["headers"], user)
+        if user is not None or decision.set_cookies:
             send = _private(send, decision)
         await self.app(inner, receive, send)
 
     def _decide_at_once(self, scope: Scope) -> Forward | None:
-        prefix = scope.get("root_path", "")
-        cookies = tuple([value for name, value in scope["headers"] if name == b"cookie"])
-        method = "" if scope["type"] == "websocket" else scope["method"]
-        return self._gate.at_once(
-            method, route_path(scope["path"], prefix), prefix, scope.get("scheme", "http"), cookies
-        )
+        path, prefix = scope["path"], scope.get("root_path", "")
+        if prefix or not path:
+            path = route_path(path, prefix)
+        cookie = b""
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                cookie = cookie + b"; " + value if cookie else value
+        return self._gate.at_once(scope.get("method", "GET"), path, prefix, scope.get("scheme", "http"), cookie)
 
 
 def route_path(path: str, prefix: str) -> str:
@@ -105,19 +114,15 @@ def _private(send: Send, decision: Forward) -> Send:
     """Wrap `send` so that no cache keeps a signed-in person's page for the next one."""
 
     def private_send(message: Message) -> Awaitable[None]:
-        if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
-            message = {**message, "headers": _private_headers(message, decision)}
+        kind = message["type"]
+        if kind == "http.response.start" or kind in _WEBSOCKET_STARTS:
+            headers = private_headers([*message.get("headers", ())], public=decision.public)
+            if decision.set_cookies:
+                headers += [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
+            message = {**message, "headers": headers}
         return send(message)
 
     return private_send
-
-
-def _private_headers(message: Message, decision: Forward) -> list[tuple[bytes, bytes]]:
-    cookies = [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
-    headers = list(message.get("headers", ()))
-    if message["type"] == "websocket.accept":
-        return headers + cookies
-    return private_headers(headers, public=decision.public) + cookies
 
 
 async def _reply_http(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from . import pages, startup
@@ -14,8 +16,8 @@ from .pages import Action
 from .purchase import Needs, Purchase, Standing
 from .reports import new_reference, report
 from .sessions import Entry, Session, Sessions, now
-from .sign_in import SignIn, cookie_headers, with_cookies
-from .site import Site
+from .sign_in import SignIn, cookie_header, with_cookies
+from .site import Endpoint, Site
 from .upstream import Upstream
 from .whop import dialect
 
@@ -36,27 +38,38 @@ class Gate:
         self.purchase = Purchase(self.site, self.sessions, self.upstream)
         self.sign_in = SignIn(self.site, self.sessions, dialect(config), self.upstream, self.purchase)
         self._optional = config.mode == "optional"
-        self._announced = False
+        self._anonymous_passes = ANONYMOUS if self._optional else None
+        self._secure = None if config.origin is None else config.origin.startswith("https")
+        self._has_public = bool(self.site.public.exact or self.site.public.prefixes)
+        self._verified = self.sessions.verified
+        self._ready: dict[str, Mapping[str, Endpoint]] = {}
         self._owners_told = False
 
-    def at_once(self, method: str, path: str, prefix: str, scheme: str, cookies: tuple[bytes, ...]) -> Forward | None:
+    def at_once(self, method: str, path: str, prefix: str, scheme: str, cookie: bytes) -> Forward | None:
         """Return the decision for the common cases, `None` when the request needs a closer look: see `handle`."""
-        if path in self.site.endpoints(prefix) or method == "OPTIONS" or not self._announced:
+        endpoints = self._ready.get(prefix)
+        if endpoints is None or path in endpoints or method == "OPTIONS":
             return None
-        secure = self.site.is_secure(scheme)
-        public = path in self.site.public
-        if not any(self.sessions.carries(header, secure) for header in cookies):
-            return ANONYMOUS_PUBLIC if public else (ANONYMOUS if self._optional else None)
-        at = now()
-        entry = self.sessions.find(cookies, secure, at)
-        if entry is None:
-            return None
-        if public:
-            return entry.forward_public
-        if self._optional and self.config.require:
-            return None
-        needs = self.site.needs(path)
-        return entry.forward if all(at < entry.admitted_until[ids] for ids in needs) else None
+        if not cookie:
+            return ANONYMOUS_PUBLIC if self._has_public and path in self.site.public else self._anonymous_passes
+        secure = self._secure
+        if secure is None:
+            secure = scheme == "https" or scheme == "wss"
+        at = time.time()
+        entry = self._verified[secure].get(cookie)
+        if entry is None or not entry.not_before <= at < entry.not_after:
+            entry = self.sessions.find(cookie, secure, at)
+            if entry is None:
+                if self.sessions.carried(cookie, secure):
+                    return None
+                return ANONYMOUS_PUBLIC if self._has_public and path in self.site.public else self._anonymous_passes
+        if self._has_public and path in self.site.public:
+            return Forward(entry.session.user, public=True)
+        return entry.forward if not entry.admitted_until or self._admits(entry, path, at) else None
+
+    def _admits(self, entry: Entry, path: str, at: float) -> bool:
+        """Return whether there is nothing to ask Whop before someone signed in sees a path."""
+        return not self._optional and all(at < entry.admitted_until[ids] for ids in self.site.needs(path))
 
     def budget(self, request: Request) -> float:
         """Return how many seconds the answer may wait for Whop in all."""
@@ -65,23 +78,26 @@ class Gate:
 
     def handle(self, request: Request) -> Flow[Forward | Reply]:
         """Decide about any request."""
-        if not self._announced:
-            self._announced = True
+        if not self._ready:
             startup.announce(self.site, request)
-        cookies, secure = cookie_headers(request), self.site.is_secure(request.scheme)
-        entry = self.sessions.find(cookies, secure, now())
-        if request.path in self.site.endpoints(request.prefix):
+        endpoints = self.site.endpoints(request.prefix)
+        self._ready = self.site.known_endpoints
+        cookie, secure = cookie_header(request), self.site.is_secure(request.scheme)
+        entry = self.sessions.find(cookie, secure, now())
+        if request.path in endpoints:
             return (yield from self._own_path(request, entry.session if entry else None))
         if is_preflight(request):
             return ANONYMOUS
-        broken = entry is None and is_navigation(request) and any(self.sessions.carries(h, secure) for h in cookies)
+        broken = entry is None and is_navigation(request) and self.sessions.carried(cookie, secure)
         cleared = (self.sessions.clear_session(secure),) if broken else ()
         public = request.path in self.site.public
         if entry is None and (public or self._optional):
             return Forward(None, cleared, public)
         if entry is None:
             return with_cookies(self._anonymous(request), cleared)
-        return entry.forward_public if public else (yield from self._signed_in(request, entry))
+        if public:
+            return Forward(entry.session.user, public=True)
+        return (yield from self._signed_in(request, entry))
 
     def _own_path(self, request: Request, session: Session | None) -> Flow[Reply]:
         if request.websocket:
@@ -184,26 +200,31 @@ class Gate:
         return pages.problem(failure.status, failure.code, detail, retry_after=retry_after)
 
     def _denied(self, request: Request, session: Session, needs: Needs) -> Reply:
-        self._log_denial(session)
+        reference = self._log_denial(session)
         asked_by, page = kind(request), self.config.denied_page
         location = None if page is None else self.site.page_location(request, page)
         if asked_by in ("navigation", "form"):
-            return self._denied_page(request, session, needs) if location is None else pages.redirect(location)
+            return (
+                self._denied_page(request, session, needs, reference) if location is None else pages.redirect(location)
+            )
         headers = (("HX-Redirect", location),) if asked_by == "htmx" and location is not None else ()
         detail = "This needs a purchase on Whop that your account does not have."
         return pages.problem(AccessDenied.status, AccessDenied.code, detail, headers=headers)
 
-    def _denied_page(self, request: Request, session: Session, needs: Needs) -> Reply:
+    def _denied_page(self, request: Request, session: Session, needs: Needs, reference: str) -> Reply:
         return pages.denied(
             user=session.user,
             missing=next(ids for ids in needs if not any(key in session.user.access for key in ids)),
             buy_url=self.config.buy_url,
             check_again=self.site.login_location(request, self.site.return_path(request, request.target)),
             other_account=self.site.location(request, self.config.logout_path),
+            reference=reference,
         )
 
-    def _log_denial(self, session: Session) -> None:
-        user_id = session.user.id
+    def _log_denial(self, session: Session) -> str:
+        user_id, reference = session.user.id, new_reference()
         hint = "" if self._owners_told else f" (yours? set WHOP_ALLOW_USERS={user_id})"
         self._owners_told = True
-        report(logging.INFO, "No purchase: %s%s", user_id, hint, event="denial", user_id=user_id)
+        message = "No purchase: %s%s [%s]"
+        report(logging.INFO, message, user_id, hint, reference, event="denial", user_id=user_id, reference=reference)
+        return reference

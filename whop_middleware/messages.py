@@ -45,7 +45,7 @@ class Request:
     @property
     def target(self) -> str:
         """Return the path and query asked for, percent-encoded, below the prefix."""
-        path = quote(self.path, safe="/:@!$&'()*+,;=~")
+        path = quote(self.path, safe="/:@!$&'()*+,;=~", errors="replace")
         return f"{path}?{self.query}" if self.query else path
 
 

@@ -26,7 +26,12 @@ def _spellings(path: str) -> Iterable[str]:
 
 
 def is_odd(path: str) -> bool:
-    """Return whether two programs may read this path differently: dot segments, `\\`, `;`, control characters, `//`."""
+    """Return whether two programs may read this path differently: dot segments, `\\`, `;`, control characters, `//`.
+
+    So may they one without a leading slash: some routers put it there.
+    """
+    if not path.startswith("/"):
+        return True
     if "%" in path:
         return any(_ODD.search(spelling) for spelling in _spellings(path))
     return _ODD.search(path) is not None

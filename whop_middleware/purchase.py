@@ -189,7 +189,8 @@ class Purchase:
         return replace(session, verdicts={**session.verdicts, **found})
 
     def _once(self, user_id: str, key: str) -> Flow[Verdict]:
-        return (yield Once(("access", user_id, key), self._ask(user_id, key)))
+        verdict: Verdict = yield Once(("access", user_id, key), self._ask(user_id, key))
+        return verdict
 
     def _ask(self, user_id: str, key: str) -> Flow[Verdict]:
         self._asking.add((user_id, key))

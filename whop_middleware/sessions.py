@@ -8,12 +8,16 @@ import hmac
 import json
 import secrets
 import time
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from math import inf
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, Signer
+from itsdangerous.signer import SigningAlgorithm
 
 from .bounded import trim
 from .config import WhopConfig
@@ -29,11 +33,14 @@ COOKIE_LIMIT = 4096
 """Bytes of a cookie with its name and attributes that every browser keeps (RFC 6265 section 6.1)."""
 START_WINDOW = 60
 _VERSION = 1
+_TEXT = {str, type(None)}
 _COOKIES_TRIED = 4
 _VERIFIED_KEPT = 4096
 _STARTS_KEPT = 40
 _OPTIONAL_FIELDS = ("profile_pic_url", "email", "name", "username")
+_decode_json = json.JSONDecoder().decode
 _NO_VERDICTS: Mapping[str, Verdict] = MappingProxyType({})
+_NO_RULES: Mapping[tuple[str, ...], float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +88,14 @@ class LoginCookie:
         return _b64(hmac.digest(self.key, f"{purpose}|{nonce}".encode(), "sha256"))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A verified cookie: the session, the window of time in which the entry may be believed, and ready answers."""
+class Entry(NamedTuple):
+    """A verified cookie: the session, the window of time in which to believe it, until when it satisfies each rule."""
 
     session: Session
     not_before: float
     not_after: float
     admitted_until: Mapping[tuple[str, ...], float]
     forward: Forward
-    forward_public: Forward
 
 
 def _b64(data: bytes) -> str:
@@ -101,15 +106,25 @@ def _unb64(data: bytes) -> bytes:
     return base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4))
 
 
-def cookie_values(headers: Iterable[bytes], name: bytes) -> Iterator[bytes]:
-    """Yield a cookie's values by a strict, linear split: no quotes, no escapes, exact names (RFC 6265 section 5.4)."""
-    wanted = name + b"="
-    for header in headers:
-        if wanted in header:
-            for pair in header.split(b";"):
-                pair = pair.strip(b" \t")
-                if pair.startswith(wanted):
-                    yield pair[len(wanted) :]
+def cookie_pairs(header: bytes, wanted: bytes) -> Iterator[bytes]:
+    """Yield each pair that starts with `wanted` (`b"name="`): a linear split, no quotes, no escapes (RFC 6265)."""
+    if wanted in header:
+        for part in header.split(b";"):
+            pair = part.strip(b" \t")
+            if pair.startswith(wanted):
+                yield pair
+
+
+class _HmacSha256(SigningAlgorithm):
+    """HMAC-SHA256 that keeps each key's prepared state: a copy of it costs half of a new one."""
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        self._prepared = {key: hmac.new(key, digestmod="sha256") for key in keys}
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        digest = self._prepared[key].copy()
+        digest.update(value)
+        return digest.digest()
 
 
 class Sessions:
@@ -120,18 +135,19 @@ class Sessions:
         self._session_signer = self._signer("session")
         self._state_signer = self._signer("state")
         self._login_signer = self._signer("login")
-        self._verified: dict[bytes, Entry] = {}
+        self.verified: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
+        """Session cookies that have been verified, by the exact bytes of `name=value`; over http, over https."""
         self._rule_ids = tuple(dict.fromkeys(ids for ids in config.require.values() if ids))
         self._allowed = frozenset(config.allow_users)
         self._plain = config.session_cookie
         self._prefixed = f"__Host-{config.session_cookie}"
-        self._names = {False: self._plain.encode(), True: self._prefixed.encode()}
+        self._wanted = (f"{self._plain}=".encode(), f"{self._prefixed}=".encode())
 
     def _signer(self, purpose: str) -> Signer:
         label = f"whop_middleware|{purpose}|{self.config.client_id}".encode()
         keys = [hmac.digest(key.encode(), label, "sha256") for key in self.config.signing_keys]
         # The last key of an itsdangerous list signs; of ours the first.
-        return Signer(keys[::-1], salt=b"", key_derivation="none", digest_method=hashlib.sha256)
+        return Signer(keys[::-1], salt=b"", key_derivation="none", algorithm=_HmacSha256(keys))
 
     # Session cookies
 
@@ -139,59 +155,56 @@ class Sessions:
         """Return the session cookie's name."""
         return self._prefixed if secure else self._plain
 
-    def carries(self, header: bytes, secure: bool) -> bool:
+    def carried(self, header: bytes, secure: bool) -> bool:
         """Return whether a `Cookie` header names the session cookie at all."""
-        return self._names[secure] in header
+        return self._wanted[secure] in header
 
-    def find(self, headers: Iterable[bytes], secure: bool, now: float) -> Entry | None:
+    def find(self, header: bytes, secure: bool, now: float) -> Entry | None:
         """Return the first of the first four session cookies that verifies, or `None`."""
-        for tried, value in enumerate(cookie_values(headers, self._names[secure]), 1):
-            entry = self._verified.get(value)
-            if entry is None or not entry.not_before <= now < entry.not_after:
-                entry = self._verify(value, now)
+        if b";" not in header:
+            return self._known(header, secure, now) if header.startswith(self._wanted[secure]) else None
+        for pair in islice(cookie_pairs(header, self._wanted[secure]), _COOKIES_TRIED):
+            entry = self._known(pair, secure, now)
             if entry is not None:
                 return entry
-            if tried == _COOKIES_TRIED:
-                break
         return None
 
-    def forget(self, headers: Iterable[bytes], secure: bool) -> None:
+    def forget(self, header: bytes, secure: bool) -> None:
         """Drop a signed-out browser's cookies from the map of verified ones."""
-        for value in cookie_values(headers, self._names[secure]):
-            self._verified.pop(value, None)
+        for pair in cookie_pairs(header, self._wanted[secure]):
+            self.verified[secure].pop(pair, None)
 
-    def _verify(self, value: bytes, now: float) -> Entry | None:
-        self._verified.pop(value, None)
-        session = self.open_session(value, now)
+    def _known(self, pair: bytes, secure: bool, now: float) -> Entry | None:
+        verified = self.verified[secure]
+        entry = verified.get(pair)
+        if entry is not None:
+            if entry.not_before <= now < entry.not_after:
+                return entry
+            verified.pop(pair, None)
+        session = self.open_session(pair[len(self._wanted[secure]) :], now)
         if session is None:
             return None
-        entry = self.entry(session, now)
-        self._verified[value] = entry
-        trim(self._verified, _VERIFIED_KEPT)
+        entry = verified[pair] = self.entry(session, now)
+        trim(verified, _VERIFIED_KEPT)
         return entry
 
     def seal_session(self, session: Session) -> str:
         """Return the signed value of a session."""
         user = session.user
-        payload: dict[str, object] = {"v": _VERSION, "i": user.id, "t": user.signed_in_at}
-        for key, name in (("u", "username"), ("n", "name"), ("e", "email"), ("p", "profile_pic_url")):
-            if getattr(user, name) is not None:
-                payload[key] = getattr(user, name)
-        if session.verdicts:
-            payload["a"] = {key: [verdict.level, verdict.at] for key, verdict in session.verdicts.items()}
-        if session.sent_at:
-            payload["s"] = session.sent_at
+        verdicts = {key: [verdict.level, verdict.at] for key, verdict in session.verdicts.items()}
+        fields = (user.username, user.name, user.email, user.profile_pic_url)
+        payload = [_VERSION, user.id, user.signed_in_at, *fields, verdicts, session.sent_at]
         data = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        return self._session_signer.sign(_b64(data)).decode()
+        return self._session_signer.sign(b2a_base64(data, newline=False).rstrip(b"=")).decode()
 
     def open_session(self, value: bytes, now: float) -> Session | None:
         """Return the session in a cookie's value, `None` when it is forged, cut, expired or from the future."""
         if len(value) > COOKIE_LIMIT:
             return None
         try:
-            payload = json.loads(_unb64(self._session_signer.unsign(value)))
-            session = _read_session(payload)
-        except (BadSignature, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            data = a2b_base64(self._session_signer.unsign(value) + b"==")
+            session = _read_session(*_decode_json(data.decode()))
+        except (BadSignature, ValueError, TypeError, AttributeError, RecursionError):
             return None
         age = now - session.user.signed_in_at
         return session if -CLOCK_SKEW <= age < self.config.session_max_age else None
@@ -199,22 +212,31 @@ class Sessions:
     def entry(self, session: Session, now: float) -> Entry:
         """Return a session with everything that a request needs to know of it, worked out once."""
         expires = session.user.signed_in_at + self.config.session_max_age
-        good = {key: verdict for key, verdict in session.verdicts.items() if verdict.level}
-        ends = [self.stands_until(session, verdict) for verdict in good.values()]
-        access = {key: v.level or "" for key, v in good.items() if now < self.stands_until(session, v)}
-        if session.user.id in self._allowed:
-            access = dict.fromkeys(self.config.required_ids, "admin")
-        user = replace(session.user, access=Access(access))
-        session = replace(session, user=user)
-        latest = max((verdict.at for verdict in session.verdicts.values()), default=0)
+        access, not_before, not_after = self._access(session, now)
+        if access or session.user.access:
+            user = replace(session.user, access=Access(access))
+            session = replace(session, user=user)
         return Entry(
             session=session,
-            not_before=max(user.signed_in_at, latest) - CLOCK_SKEW,
-            not_after=min([expires, *(end for end in ends if end > now)]),
-            admitted_until=self._admitted_until(session, expires),
-            forward=Forward(user),
-            forward_public=Forward(user, public=True),
+            not_before=not_before - CLOCK_SKEW,
+            not_after=min(expires, not_after),
+            admitted_until=self._admitted_until(session, expires) if self._rule_ids else _NO_RULES,
+            forward=Forward(session.user),
         )
+
+    def _access(self, session: Session, now: float) -> tuple[dict[str, str], float, float]:
+        """Return what is owned, and from when to when (Unix s) that is true of these verdicts."""
+        if session.user.id in self._allowed:
+            return dict.fromkeys(self.config.required_ids, "admin"), session.user.signed_in_at, inf
+        access: dict[str, str] = {}
+        not_before, not_after = session.user.signed_in_at, inf
+        for key, verdict in session.verdicts.items():
+            not_before = max(not_before, verdict.at)
+            ends = self.stands_until(session, verdict)
+            if verdict.level and now < ends:
+                access[key] = verdict.level
+                not_after = min(not_after, ends)
+        return access, not_before, not_after
 
     def _admitted_until(self, session: Session, expires: float) -> dict[tuple[str, ...], float]:
         if session.user.id in self._allowed:
@@ -240,7 +262,7 @@ class Sessions:
 
     def set_session(self, session: Session, secure: bool, now: float) -> str:
         """Return a `Set-Cookie` value under 4,096 bytes; over-long optional fields are dropped, the id never."""
-        max_age = max(0, int(session.user.signed_in_at + self.config.session_max_age - now))
+        max_age = max(0, session.user.signed_in_at + self.config.session_max_age - int(now))
         cookie = self._set_cookie(self.name(secure), self.seal_session(session), max_age, secure)
         for name in _OPTIONAL_FIELDS:
             if len(cookie) < COOKIE_LIMIT:
@@ -285,14 +307,13 @@ class Sessions:
             return False
         return hmac.compare_digest(login.derive("state", state.nonce)[:22].encode(), state.binding.encode())
 
-    def find_login(self, headers: Iterable[bytes], secure: bool, now: float) -> LoginCookie | None:
+    def find_login(self, header: bytes, secure: bool, now: float) -> LoginCookie | None:
         """Return the browser's login cookie when it verifies and is younger than 10 minutes."""
-        for tried, value in enumerate(cookie_values(headers, f"{self.name(secure)}_login".encode())):
-            login = self._open_login(value, now)
+        wanted = f"{self.name(secure)}_login=".encode()
+        for pair in islice(cookie_pairs(header, wanted), _COOKIES_TRIED):
+            login = self._open_login(pair[len(wanted) :], now)
             if login is not None:
                 return login
-            if tried + 1 == _COOKIES_TRIED:
-                break
         return None
 
     def _open_login(self, value: bytes, now: float) -> LoginCookie | None:
@@ -332,34 +353,43 @@ def now() -> float:
     return time.time()
 
 
-def _read_session(payload: dict[str, object]) -> Session:
+def _read_session(
+    version: object,
+    user_id: object,
+    signed_in_at: object,
+    username: str | None,
+    name: str | None,
+    email: str | None,
+    picture: str | None,
+    verdicts: object,
+    sent_at: object,
+) -> Session:
     """Read a payload signed by our own key; anything unexpected raises."""
-    user_id, signed_in_at = payload["i"], payload["t"]
-    if payload["v"] != _VERSION or not isinstance(user_id, str) or not user_id or type(signed_in_at) is not int:
+    if version != _VERSION or type(signed_in_at) is not int or type(sent_at) is not int:
         raise ValueError("not a session of this version")
+    if type(user_id) is not str or not user_id or not {type(username), type(name), type(email), type(picture)} <= _TEXT:
+        raise ValueError("not a user")
     user = WhopUser(
         id=user_id,
-        username=_text(payload.get("u")),
-        name=_text(payload.get("n")),
-        email=_text(payload.get("e")),
-        profile_pic_url=_text(payload.get("p")),
+        username=username,
+        name=name,
+        email=email,
+        profile_pic_url=picture,
         signed_in_at=signed_in_at,
     )
-    verdicts = payload.get("a", {})
-    sent_at = payload.get("s", 0)
-    if not isinstance(verdicts, dict) or type(sent_at) is not int:
-        raise ValueError("not a session of this version")
-    return Session(user, {key: _read_verdict(*value) for key, value in verdicts.items()}, sent_at)
+    return Session(user, _read_verdicts(verdicts) if verdicts else _NO_VERDICTS, sent_at)
+
+
+def _read_verdicts(verdicts: object) -> dict[str, Verdict]:
+    if not isinstance(verdicts, dict):
+        raise ValueError("not verdicts")
+    return {key: _read_verdict(*value) for key, value in verdicts.items()}
 
 
 def _read_verdict(level: object, at: object) -> Verdict:
     if level not in ("customer", "admin", None) or type(at) is not int:
         raise ValueError("not a verdict")
     return Verdict(None if level is None else str(level), at)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _without(user: WhopUser, name: str) -> WhopUser:

@@ -81,7 +81,7 @@ class SignIn:
         if refusal := self._wrong_origin(request):
             return refusal
         secure, at = self.site.is_secure(request.scheme), now()
-        login = self.sessions.find_login(cookie_headers(request), secure, at) or LoginCookie.new()
+        login = self.sessions.find_login(cookie_header(request), secure, at) or LoginCookie.new()
         if is_navigation(request) and request.method == "GET" and not is_prefetch(request):
             login, count = count_start(login, return_path, at)
             if count > _STARTS_ALLOWED:
@@ -100,15 +100,16 @@ class SignIn:
 
     def _wrong_origin(self, request: Request) -> Reply | None:
         reference = new_reference()
+        home = (Action("To the start page", self.site.location(request, self.config.home)),)
         if self.site.origin(request) is None:
-            return pages.fault("bad_callback", 400, (), reference=reference)
+            return _with(pages.fault("bad_callback", 400, home, reference=reference), _NO_REFERRER)
         if not self.site.is_insecure(request):
             return None
         host = request.header("host")
         path = self.site.location(request, self.config.redirect_path)
         message = "Sign-in over plain http is refused. Behind a TLS proxy set WHOP_REDIRECT_URI=https://%s%s [%s]"
         report(logging.ERROR, message, host, path, reference, code="insecure_origin", reference=reference)
-        return _with(pages.fault("insecure_origin", 500, (), reference=reference), _NO_REFERRER)
+        return _with(pages.fault("insecure_origin", 500, home, reference=reference), _NO_REFERRER)
 
     def _not_reached(self, request: Request, return_path: str, cookies: tuple[str, ...]) -> Reply:
         reference = new_reference()
@@ -172,7 +173,7 @@ class SignIn:
         request, text = arrival.request, arrival.parameters["state"]
         secure = self.site.is_secure(request.scheme)
         state = self.sessions.open_state(text)
-        login = self.sessions.find_login(cookie_headers(request), secure, arrival.began)
+        login = self.sessions.find_login(cookie_header(request), secure, arrival.began)
         if state is None or login is None or not self.sessions.is_good_state(state, login, arrival.began):
             return self._bad_state(arrival, state)
         verifier = login.derive("verifier", state.nonce) if self.dialect.uses_pkce else None
@@ -359,7 +360,7 @@ class SignIn:
             actions = (Action("Sign out", path, post=True, primary=True), Action("Stay signed in", home))
             return pages.confirm_sign_out(actions)
         secure = self.site.is_secure(request.scheme)
-        self.sessions.forget(cookie_headers(request), secure)
+        self.sessions.forget(cookie_header(request), secure)
         report(logging.INFO, "Signed out: %s", session.user.id, event="sign_out", user_id=session.user.id)
         page = pages.signed_out((Action("Continue", home, primary=True),))
         return _with(page, *_set_cookies((self.sessions.clear_session(secure), self.sessions.clear_login(secure))))
@@ -408,9 +409,9 @@ def _is_host_of(url: str, whop_url: str) -> bool:
     return host == whop or host.endswith(f".{whop}")
 
 
-def cookie_headers(request: Request) -> tuple[bytes, ...]:
-    """Return the raw `Cookie` headers."""
-    return tuple(value.encode("latin-1", "replace") for value in request.all_headers("cookie"))
+def cookie_header(request: Request) -> bytes:
+    """Return the `Cookie` header as bytes; several become one (RFC 9113 section 8.2.3)."""
+    return "; ".join(request.all_headers("cookie")).encode("latin-1", "replace")
 
 
 def _set_cookies(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

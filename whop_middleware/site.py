@@ -31,16 +31,17 @@ class Site:
         also_public = () if self.sign_in_path in (None, config.login_path) else (self.sign_in_path,)
         self.public = PublicPaths((*config.public, *(path for path in also_public if path)))
         self.rules = Rules(config.require)
-        self._endpoints: dict[str, Mapping[str, Endpoint]] = {}
+        self.known_endpoints: dict[str, Mapping[str, Endpoint]] = {}
+        """The middleware's own paths by prefix, as far as requests have asked."""
 
     def endpoints(self, prefix: str) -> Mapping[str, Endpoint]:
         """Return the middleware's own paths below a prefix. The callback path is `redirect_uri`'s less the prefix."""
-        known = self._endpoints.get(prefix)
+        known = self.known_endpoints.get(prefix)
         if known is None:
             known = {self.config.login_path: "login", self.config.logout_path: "logout"}
             known[self._callback_path(prefix)] = "callback"
-            if len(self._endpoints) < _PREFIXES_KEPT:
-                self._endpoints[prefix] = known
+            if len(self.known_endpoints) < _PREFIXES_KEPT:
+                self.known_endpoints[prefix] = known
         return known
 
     def _callback_path(self, prefix: str) -> str:
@@ -107,12 +108,13 @@ class Site:
         return safe_return_path(value, own=(*own, self.config.redirect_path), home=self.config.home)
 
     def path_of_own_url(self, request: Request, url: str | None) -> str | None:
-        """Return path and query (below the prefix) of a full URL on our own origin, `None` for any other."""
+        """Return path and query (below the prefix) of a full URL of this app, `None` for any other, also on our origin."""
         if not url or origin_of(url) != self.origin(request):
             return None
         parts = urlsplit(url)
         path = parts.path or "/"
         prefix = self.location(request, "")
-        if prefix and f"{path}/".startswith(f"{prefix}/"):
-            path = path[len(prefix) :] or "/"
+        if not f"{path}/".startswith(f"{prefix}/"):
+            return None
+        path = path[len(prefix) :] or "/"
         return f"{path}?{parts.query}" if parts.query else path

@@ -29,6 +29,9 @@ class Access(dict[str, str]):
         return self
 
 
+_NOTHING = Access()
+
+
 @dataclass(frozen=True, kw_only=True)
 class WhopUser:
     """A person signed in with Whop. Key your own records by `id`, never by `email`.
@@ -44,7 +47,7 @@ class WhopUser:
     name: str | None = None
     email: str | None = None
     profile_pic_url: str | None = None
-    access: Mapping[str, str] = field(default_factory=Access, hash=False)
+    access: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
     signed_in_at: int = 0
 
     def __post_init__(self) -> None:

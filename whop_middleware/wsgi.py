@@ -53,13 +53,12 @@ class WhopWSGIMiddleware:
         return self.app(environ, start_response)
 
     def _decide_at_once(self, environ: WSGIEnvironment) -> Forward | None:
+        path, prefix = environ.get("PATH_INFO") or "/", environ.get("SCRIPT_NAME", "")
+        if not (path.isascii() and prefix.isascii()):
+            path, prefix = _decoded(path), _decoded(prefix)
         cookie = environ.get("HTTP_COOKIE")
-        cookies = () if cookie is None else (_cookie_bytes(cookie),)
-        prefix = environ.get("SCRIPT_NAME", "")
-        path = _decoded(environ.get("PATH_INFO", "")) or "/"
-        return self._gate.at_once(
-            environ["REQUEST_METHOD"], path, _decoded(prefix), environ["wsgi.url_scheme"], cookies
-        )
+        raw = b"" if cookie is None else _cookie_bytes(cookie)
+        return self._gate.at_once(environ["REQUEST_METHOD"], path, prefix, environ["wsgi.url_scheme"], raw)
 
 
 def _decoded(text: str) -> str:
@@ -69,7 +68,7 @@ def _decoded(text: str) -> str:
 
 def _cookie_bytes(cookie: str) -> bytes:
     # Servers join repeated Cookie headers with a comma; our values hold none.
-    return cookie.replace(",", ";").encode("latin-1", "replace")
+    return (cookie.replace(",", ";") if "," in cookie else cookie).encode("latin-1", "replace")
 
 
 def read_request(environ: WSGIEnvironment) -> Request:
@@ -97,10 +96,8 @@ def _private(start_response: StartResponse, decision: Forward) -> StartResponse:
         status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        kept = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in private_headers(raw, public=decision.public)
-        ]
+        private = private_headers(raw, public=decision.public)
+        kept = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in private]
         kept += [("Set-Cookie", value) for value in decision.set_cookies]
         return start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
 
