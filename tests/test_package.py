@@ -26,9 +26,10 @@ PUBLIC_NAMES = {"WhopConfig", "WhopMiddleware", "WhopUser", "WhopWSGIMiddleware"
 
 # From the ground up: a module may import from the rows above its own, and from its own subpackage.
 LAYERS = (
-    ("errors", "user", "bounded", "deadline", "texts", "reports"),
-    ("messages", "config"),
-    ("whop", "sessions", "paths", "pages", "fetch_metadata", "identity", "responses"),
+    ("errors", "user", "bounded", "deadline", "texts", "reports", "lazy", "paths"),
+    ("messages", "settings"),
+    ("config",),
+    ("whop", "sessions", "pages", "fetch_metadata", "identity", "responses"),
     ("site", "upstream"),
     ("startup", "purchase"),
     ("sign_in",),

@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from . import settings as read
@@ -27,6 +27,10 @@ logger = logging.getLogger("whop_middleware")
 _OTHER_VARIABLES = ("WHOP_APP", "WHOP_APP_ID", "WHOP_FORWARD_AUTH", "WHOP_WEBHOOK_SECRET")
 _DAY = 86_400
 _YEAR = 365 * _DAY
+
+
+Items: TypeAlias = str | Sequence[str]
+"""What a list may be given as; it is kept as a tuple."""
 
 
 class Setting(NamedTuple):
@@ -55,10 +59,10 @@ class WhopConfig:
     client_id: str = _setting(read.text, shown="required")
     client_secret: str | None = _setting(read.text, shown="required, except for a public `app_…` client", secret=True)
     redirect_uri: str = _setting(read.redirect_uri, "/callback/whop")
-    secret_key: tuple[str, ...] | None = _setting(read.keys, shown="derived from `client_secret`", secret=True)
+    secret_key: Items | None = _setting(read.keys, shown="derived from `client_secret`", secret=True)
     dialect: str = _setting(read.choice("auto", "v5", "oauth21"), "auto")
     mode: str = _setting(read.choice("required", "optional"), "required")
-    public: tuple[str, ...] = _setting(read.patterns, ())
+    public: Items = _setting(read.patterns, ())
     sign_in_page: str | None = _setting(read.page, shown="the login path")
     denied_page: str | None = _setting(read.page, shown="built-in 403 page")
     home: str = _setting(read.local_target, "/")
@@ -66,9 +70,9 @@ class WhopConfig:
     logout_path: str = _setting(read.path, "/logout/whop")
     scope: str | None = _setting(read.words, shown="`read_user` (v5), `openid profile email` (oauth21)")
     hub_login: str = _setting(read.choice("verify", "restart", "accept", "reject"), "verify")
-    require: Mapping[str, tuple[str, ...]] = _setting(read.rules, ())
+    require: Items | Mapping[str, Items] = _setting(read.rules, ())
     buy_url: str | None = _setting(read.url)
-    allow_users: tuple[str, ...] = _setting(read.user_ids, ())
+    allow_users: Items = _setting(read.user_ids, ())
     api_key: str | None = _setting(read.text, secret=True)
     recheck_after: int | None = _setting(read.seconds(1, _YEAR), shown="`900` s with `api_key`, else `86400` s")
     recheck_grace: int = _setting(read.seconds(0, _YEAR), _DAY)
@@ -127,7 +131,7 @@ class WhopConfig:
     def signing_keys(self) -> tuple[str, ...]:
         """The keys that sign cookies: the first signs, all verify."""
         if self.secret_key is not None:
-            return self.secret_key
+            return tuple(self.secret_key)
         secret = (self.client_secret or "").encode()
         return (hmac.new(secret, b"whop_middleware|secret_key", hashlib.sha256).hexdigest(),)
 
@@ -163,9 +167,14 @@ class WhopConfig:
         return urlsplit(self.redirect_uri).path
 
     @cached_property
+    def rules(self) -> Mapping[str, tuple[str, ...]]:
+        """`require` as it is kept: patterns, each with the ids of which one must be owned."""
+        return cast("Mapping[str, tuple[str, ...]]", self.require)
+
+    @cached_property
     def required_ids(self) -> tuple[str, ...]:
         """Every id of `require`, each once."""
-        return read.distinct(self.require.values())
+        return read.distinct(self.rules.values())
 
     # What must hold between fields
 
@@ -197,7 +206,7 @@ class WhopConfig:
             raise _wrong("require", f"names {len(self.required_ids)} ids", f"name at most {read.ID_LIMIT}")
         public = PublicPaths(self.public)
         own = (self.redirect_path, self.login_path, self.logout_path)
-        for pattern in self.require:
+        for pattern in self.rules:
             first = f"{pattern[:-1]}x" if pattern.endswith("*") else pattern
             covered = first in public if not pattern.endswith("*") else pattern.startswith(public.prefixes)
             if covered or pattern in own:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import time
 from binascii import a2b_base64, b2a_base64
@@ -16,7 +17,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadSignature, Signer, want_bytes
 from itsdangerous.signer import SigningAlgorithm
 
 from .bounded import trim
@@ -35,6 +36,8 @@ START_WINDOW = 60
 _VERSION = 1
 _TEXT = {str, type(None)}
 _COOKIES_TRIED = 4
+# The 32 bytes of HMAC-SHA256 in URL-safe base64: the last character has two bits to spare, and they are zero.
+_SIGNATURE = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _VERIFIED_KEPT = 4096
 _STARTS_KEPT = 40
 _OPTIONAL_FIELDS = ("profile_pic_url", "email", "name", "username")
@@ -110,7 +113,7 @@ def cookie_pairs(header: bytes, wanted: bytes) -> Iterator[bytes]:
     """Yield each pair that starts with `wanted` (`b"name="`): a linear split, no quotes, no escapes (RFC 6265)."""
     if wanted in header:
         for part in header.split(b";"):
-            pair = part.strip(b" \t")
+            pair = part.lstrip(b" \t")
             if pair.startswith(wanted):
                 yield pair
 
@@ -127,6 +130,13 @@ class _HmacSha256(SigningAlgorithm):
         return digest.digest()
 
 
+class _StrictSigner(Signer):
+    """Takes a signature in its one spelling: base64 decoders let padding, junk and unused last bits pass."""
+
+    def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
+        return _SIGNATURE.fullmatch(want_bytes(sig)) is not None and super().verify_signature(value, sig)
+
+
 class Sessions:
     """Seal and open sessions, states and login cookies; remember which session cookies have been verified."""
 
@@ -137,7 +147,7 @@ class Sessions:
         self._login_signer = self._signer("login")
         self.verified: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
         """Session cookies that have been verified, by the exact bytes of `name=value`; over http, over https."""
-        self._rule_ids = tuple(dict.fromkeys(ids for ids in config.require.values() if ids))
+        self._rule_ids = tuple(dict.fromkeys(ids for ids in config.rules.values() if ids))
         self._allowed = frozenset(config.allow_users)
         self._plain = config.session_cookie
         self._prefixed = f"__Host-{config.session_cookie}"
@@ -147,7 +157,7 @@ class Sessions:
         label = f"whop_middleware|{purpose}|{self.config.client_id}".encode()
         keys = [hmac.digest(key.encode(), label, "sha256") for key in self.config.signing_keys]
         # The last key of an itsdangerous list signs; of ours the first.
-        return Signer(keys[::-1], salt=b"", key_derivation="none", algorithm=_HmacSha256(keys))
+        return _StrictSigner(keys[::-1], salt=b"", key_derivation="none", algorithm=_HmacSha256(keys))
 
     # Session cookies
 
@@ -157,7 +167,8 @@ class Sessions:
 
     def carried(self, header: bytes, secure: bool) -> bool:
         """Return whether a `Cookie` header names the session cookie at all."""
-        return self._wanted[secure] in header
+        wanted = self._wanted[secure]
+        return wanted in header and any(cookie_pairs(header, wanted))
 
     def find(self, header: bytes, secure: bool, now: float) -> Entry | None:
         """Return the first of the first four session cookies that verifies, or `None`."""
