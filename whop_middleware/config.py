@@ -1,275 +1,369 @@
-"""The settings: one frozen `WhopConfig`, from arguments or from `WHOP_*` variables. Shows no secret, opens nothing."""
+"""The settings: WhopConfig, from options and WHOP_* variables. Opens nothing, and refuses to start with a wrong value."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import hashlib
 import hmac
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, cast
-from urllib.parse import urlsplit
+from typing import Any, NoReturn, Self, TypeAlias
 
-from . import settings as read
+from . import settings
 from .errors import ConfigError
-from .paths import PublicPaths
-from .settings import Parser, Refused, is_local_host
+from .reports import report
+from .settings import Converted, Setting, is_local_host, setting
 
 __all__ = ["SETTINGS", "Setting", "WhopConfig", "is_local_host"]
 
-logger = logging.getLogger("whop_middleware")
+Strings: TypeAlias = str | Sequence[str]
+Keys: TypeAlias = Converted[Strings | None, tuple[str, ...] | None]
+Listed: TypeAlias = Converted[Strings, tuple[str, ...]]
+Required: TypeAlias = Converted[Strings | Mapping[str, Strings], Mapping[str, tuple[str, ...]]]
 
-# Variables under our prefix that are read elsewhere, or that people have for other tools (Whop's own SDK).
-_OTHER_VARIABLES = ("WHOP_APP", "WHOP_APP_ID", "WHOP_FORWARD_AUTH", "WHOP_WEBHOOK_SECRET")
-_DAY = 86_400
-_YEAR = 365 * _DAY
+WHOP_URL = "https://whop.com"
+API_URL = "https://api.whop.com"
+DAY = 86_400
+LONGEST = 1_000_000_000  # seconds, some 31 years: whatever is longer is a slip of the hand
+LONGEST_TIMEOUT = 60  # seconds; browsers and proxies give up about then
 
-
-Items: TypeAlias = str | Sequence[str]
-"""What a list may be given as; it is kept as a tuple."""
-
-
-class Setting(NamedTuple):
-    """One setting as documentation shows it: field, variable, default in words, and whether its value is a secret."""
-
-    name: str
-    variable: str
-    default: str
-    secret: bool
-
-
-def _setting(parse: Parser, default: Any = None, *, shown: str | None = None, secret: bool = False) -> Any:
-    """Declare a field: how it is read, its default, and the default in words where it is worked out."""
-    metadata = {"parse": parse, "shown": shown, "secret": secret}
-    return field(default=default, repr=not secret, metadata=metadata)
+# Variables that are no settings of the middleware: of `serve`, `forward_auth` and Whop's own packages.
+OTHER_VARIABLES = ("WHOP_APP", "WHOP_FORWARD_AUTH", "WHOP_APP_ID", "WHOP_WEBHOOK_SECRET")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhopConfig:
-    """The settings of a middleware. Raises `ConfigError` naming the field, its variable and the mend.
+    """The settings of the middleware, checked and in one form.
 
-    Every field has a variable: `client_id` is `WHOP_CLIENT_ID`. `None` counts as unset. Times are in seconds, lists may
-    be one string with commas. README has the table of what each means.
+    `WhopConfig.from_env()` reads the `WHOP_*` variables; `dataclasses.replace` makes a changed copy. `None` means the
+    default. Raises `ConfigError`, which names the field, its variable and the mend.
     """
 
-    client_id: str = _setting(read.text, shown="required")
-    client_secret: str | None = _setting(read.text, shown="required, except for a public `app_…` client", secret=True)
-    redirect_uri: str = _setting(read.redirect_uri, "/callback/whop")
-    secret_key: Items | None = _setting(read.keys, shown="derived from `client_secret`", secret=True)
-    dialect: str = _setting(read.choice("auto", "v5", "oauth21"), "auto")
-    mode: str = _setting(read.choice("required", "optional"), "required")
-    public: Items = _setting(read.patterns, ())
-    sign_in_page: str | None = _setting(read.page, shown="the login path")
-    denied_page: str | None = _setting(read.page, shown="built-in 403 page")
-    home: str = _setting(read.local_target, "/")
-    login_path: str = _setting(read.path, "/login/whop")
-    logout_path: str = _setting(read.path, "/logout/whop")
-    scope: str | None = _setting(read.words, shown="`read_user` (v5), `openid profile email` (oauth21)")
-    hub_login: str = _setting(read.choice("verify", "restart", "accept", "reject"), "verify")
-    require: Items | Mapping[str, Items] = _setting(read.rules, ())
-    buy_url: str | None = _setting(read.url)
-    allow_users: Items = _setting(read.user_ids, ())
-    api_key: str | None = _setting(read.text, secret=True)
-    recheck_after: int | None = _setting(read.seconds(1, _YEAR), shown="`900` s with `api_key`, else `86400` s")
-    recheck_grace: int = _setting(read.seconds(0, _YEAR), _DAY)
-    session_max_age: int = _setting(read.seconds(60, _YEAR), 7 * _DAY)
-    session_cookie: str = _setting(read.cookie_name, "whop_session")
-    identity_headers: bool = _setting(read.boolean, False)
-    timeout: float = _setting(read.timeout, 5.0)
-    whop_url: str = _setting(read.base_url, "https://whop.com")
-    api_url: str = _setting(read.base_url, "https://api.whop.com")
+    client_id: str = setting(
+        "WHOP_CLIENT_ID", settings.client_id, "the OAuth client id", documented="required", fallback="WHOP_APP_ID"
+    )
+    client_secret: str | None = setting(
+        "WHOP_CLIENT_SECRET",
+        settings.printable,
+        "its secret",
+        documented="required, except for a public `app_…` client",
+        secret=True,
+    )
+    redirect_uri: str = setting(
+        "WHOP_REDIRECT_URI",
+        settings.callback_uri,
+        "the Callback URL registered at Whop: a full URL, or on localhost a path",
+        default="/callback/whop",
+    )
+    secret_key: Keys = setting(
+        "WHOP_SECRET_KEY",
+        settings.keys,
+        "signs the cookies; in a list the first signs, all verify; each at least 16 characters; required for a public "
+        "client",
+        documented="derived from `client_secret`",
+        secret=True,
+        splits_variable=True,
+    )
+    dialect: str = setting(
+        "WHOP_DIALECT",
+        settings.one_of("auto", "v5", "oauth21"),
+        '`"v5"` or `"oauth21"`; auto: `oauth21` for `app_…` ids',
+        default="auto",
+    )
+    mode: str = setting(
+        "WHOP_MODE",
+        settings.one_of("required", "optional"),
+        '`"optional"`: nobody is turned away',
+        default="required",
+    )
+    public: Listed = setting(
+        "WHOP_PUBLIC",
+        settings.list_of(settings.pattern),
+        'paths open to all: `"/health"` exactly, `"/static/*"` all that starts with `/static/`',
+        default=(),
+    )
+    sign_in_page: str | None = setting(
+        "WHOP_SIGN_IN_PAGE",
+        settings.page,
+        "where a visitor without a session is redirected: a path (made public, gets `?next=`) or a full URL",
+        documented="the login path",
+    )
+    denied_page: str | None = setting(
+        "WHOP_DENIED_PAGE",
+        settings.page,
+        "where someone without the purchase is redirected: a path (open to everyone signed in) or a full URL",
+        documented="built-in 403 page",
+    )
+    home: str = setting(
+        "WHOP_HOME", settings.local_path, "where a sign-in lands when nothing better is known", default="/"
+    )
+    login_path: str = setting(
+        "WHOP_LOGIN_PATH", settings.own_path, "the middleware's own path that starts a sign-in", default="/login/whop"
+    )
+    logout_path: str = setting(
+        "WHOP_LOGOUT_PATH", settings.own_path, "the middleware's own path that ends a session", default="/logout/whop"
+    )
+    scope: str | None = setting(
+        "WHOP_SCOPE",
+        settings.scope,
+        "what Whop is asked for",
+        documented='`"read_user"` (v5), `"openid profile email"` (oauth21)',
+    )
+    hub_login: str = setting(
+        "WHOP_HUB_LOGIN",
+        settings.one_of("verify", "restart", "reject", "accept"),
+        "what to do with a code that has no state",
+        default="verify",
+    )
+    require: Required = setting(
+        "WHOP_REQUIRE",
+        settings.rules,
+        "what must have been bought, for the whole site or per path",
+        default=(),
+        hashed=False,
+    )
+    buy_url: str | None = setting("WHOP_BUY_URL", settings.link, "the link to buy on the 403 page")
+    allow_users: Listed = setting(
+        "WHOP_ALLOW_USERS",
+        settings.list_of(settings.user_id),
+        "user ids let in without a purchase: the owner, the team",
+        default=(),
+    )
+    api_key: str | None = setting(
+        "WHOP_API_KEY",
+        settings.visible,
+        "access is then checked with this key, without the user's token",
+        secret=True,
+    )
+    recheck_after: int | None = setting(
+        "WHOP_RECHECK_AFTER",
+        settings.whole_seconds(1, LONGEST),
+        "how long a good verdict is believed",
+        documented="`900` s with `api_key`, else `86400` s",
+    )
+    recheck_grace: int = setting(
+        "WHOP_RECHECK_GRACE",
+        settings.whole_seconds(0, LONGEST),
+        "how much longer while Whop cannot be asked",
+        default=DAY,
+        unit=" s",
+    )
+    session_max_age: int = setting(
+        "WHOP_SESSION_MAX_AGE",
+        settings.whole_seconds(1, LONGEST),
+        "the life of a session, from the sign-in",
+        default=7 * DAY,
+        unit=" s",
+    )
+    session_cookie: str = setting(
+        "WHOP_SESSION_COOKIE",
+        settings.cookie_name,
+        "the cookie's name; over https it gets the prefix `__Host-`",
+        default="whop_session",
+    )
+    identity_headers: bool = setting(
+        "WHOP_IDENTITY_HEADERS",
+        settings.boolean,
+        "pass `X-Whop-User-Id`, `X-Whop-Username`, `X-Whop-Name` and `X-Whop-Email` to the app",
+        default=False,
+    )
+    timeout: float = setting(
+        "WHOP_TIMEOUT",
+        settings.seconds(LONGEST_TIMEOUT),
+        "for each call to Whop as a whole",
+        default=5.0,
+        unit=" s",
+    )
+    whop_url: str = setting(
+        "WHOP_URL", settings.base_url, "for the sandbox and tests", default=WHOP_URL, documented=f"`{WHOP_URL}`"
+    )
+    api_url: str = setting(
+        "WHOP_API_URL", settings.base_url, "for the sandbox and tests", default=API_URL, documented=f"`{API_URL}`"
+    )
+
+    def __new__(cls, **options: object) -> Self:
+        """Refuse unknown options before Python does: its error would not name the one that was meant."""
+        _refuse_unknown(options)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        for declared in dataclasses.fields(self):
-            object.__setattr__(self, declared.name, _read(declared, getattr(self, declared.name)))
-        self._check_credentials()
-        self._check_paths()
-        self._check_rules()
+        for known in SETTINGS:
+            object.__setattr__(self, known.name, known.read(getattr(self, known.name)))
+        _check_client(self)
+        _check_paths(self)
+        _check_rules(self)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> WhopConfig:
-        """Return the settings of the `WHOP_*` variables; `options` win. Warns about a variable that looks misspelled."""
-        environ = os.environ if environ is None else environ
-        _check_options(options)
-        _warn_of_misspellings(environ)
-        found: dict[str, Any] = {}
-        for declared in dataclasses.fields(cls):
-            value = environ.get(_variable(declared.name), "").strip()
-            if declared.name == "client_id" and not value:
-                value = environ.get("WHOP_APP_ID", "").strip()
-            if value:
-                found[declared.name] = read.items(value) if declared.name == "secret_key" else value
-        return cls(**found | {name: value for name, value in options.items() if value is not None})
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: object) -> Self:
+        """Return the settings that the `WHOP_*` variables give; `options` win, `None` among them counts as unset."""
+        return cls._from(environ, options)
 
     @classmethod
-    def build(cls, config: WhopConfig | None, options: Mapping[str, Any]) -> WhopConfig:
-        """Return the settings of a middleware: `options` win over `config`; without one the environment fills in."""
-        _check_options(options)
+    def build(cls, config: WhopConfig | None, options: Mapping[str, object]) -> WhopConfig:
+        """Return what an adapter is to use: `options` over `config`, or over the environment when there is none."""
         if config is None:
-            return cls.from_env(**options)
+            return cls._from(os.environ, options)
         if not isinstance(config, WhopConfig):
-            raise ConfigError(
-                f"config must be a WhopConfig, not {type(config).__name__}: WhopConfig.from_env() makes one"
-            )
-        given = {name: value for name, value in options.items() if value is not None}
-        return dataclasses.replace(config, **given) if given else config
+            raise ConfigError("config must be a WhopConfig: pass WhopConfig.from_env(), or options by their names")
+        given = _given(options)
+        return replace(config, **given) if given else config
 
-    # What follows from the fields
+    @classmethod
+    def _from(cls, environ: Mapping[str, str], options: Mapping[str, object]) -> Self:
+        given = _given(options)
+        _warn_of_near_misses(environ)
+        found = {known.name: known.read_variable(environ) for known in SETTINGS if known.name not in given}
+        return cls(**found, **given)
 
     @cached_property
     def protocol(self) -> str:
-        """The generation of Whop's OAuth API that is spoken: `"v5"` or `"oauth21"`."""
+        """Return `"v5"` or `"oauth21"`: `dialect` with auto resolved."""
         if self.dialect != "auto":
             return self.dialect
         return "oauth21" if self.client_id.startswith("app_") else "v5"
 
     @cached_property
     def signing_keys(self) -> tuple[str, ...]:
-        """The keys that sign cookies: the first signs, all verify."""
+        """Return the keys for cookies: `secret_key`, else one derived from `client_secret`. The first signs."""
         if self.secret_key is not None:
-            return tuple(self.secret_key)
-        secret = (self.client_secret or "").encode()
-        return (hmac.new(secret, b"whop_middleware|secret_key", hashlib.sha256).hexdigest(),)
+            return self.secret_key
+        return (hmac.digest((self.client_secret or "").encode(), b"whop_middleware|signing_key", "sha256").hex(),)
 
     @cached_property
     def effective_scope(self) -> str:
-        """What is asked for at Whop's authorize page."""
-        default = "openid profile email" if self.protocol == "oauth21" else "read_user"
-        return default if self.scope is None else self.scope
+        """Return the scope to ask for, names separated by spaces."""
+        return self.scope or ("openid profile email" if self.protocol == "oauth21" else "read_user")
 
     @cached_property
     def recheck_seconds(self) -> int:
-        """How long a good verdict is believed."""
-        if self.recheck_after is not None:
-            return self.recheck_after
-        return 900 if self.api_key is not None else _DAY
+        """Return how long a good verdict is believed, in seconds."""
+        return self.recheck_after or (DAY if self.api_key is None else 900)
 
     @cached_property
     def landing(self) -> str:
-        """Where a visitor without a session is redirected: a path of this site, or a full URL."""
-        return self.sign_in_page if self.sign_in_page is not None else self.login_path
+        """Return where a visitor without a session is sent: a path or a full URL."""
+        return self.sign_in_page or self.login_path
 
     @cached_property
     def origin(self) -> str | None:
-        """The origin of a full `redirect_uri`, lower-case, without a default port; `None` for a path."""
-        parts = urlsplit(self.redirect_uri)
-        if not parts.scheme:
-            return None
-        return f"{parts.scheme}://{parts.netloc.lower()}".removesuffix(":443" if parts.scheme == "https" else ":80")
+        """Return this site's origin when `redirect_uri` is a full URL: lower case, without a default port."""
+        return None if self.redirect_uri.startswith("/") else settings.any_url(self.redirect_uri).origin
 
     @cached_property
     def redirect_path(self) -> str:
-        """The path of `redirect_uri`."""
-        return urlsplit(self.redirect_uri).path
-
-    @cached_property
-    def rules(self) -> Mapping[str, tuple[str, ...]]:
-        """`require` as it is kept: patterns, each with the ids of which one must be owned."""
-        return cast("Mapping[str, tuple[str, ...]]", self.require)
+        """Return the path of `redirect_uri`."""
+        return self.redirect_uri if self.origin is None else settings.any_url(self.redirect_uri).path
 
     @cached_property
     def required_ids(self) -> tuple[str, ...]:
-        """Every id of `require`, each once."""
-        return read.distinct(self.rules.values())
-
-    # What must hold between fields
-
-    def _check_credentials(self) -> None:
-        if self.client_secret is None and self.protocol != "oauth21":
-            raise _wrong("client_secret", "is missing", "copy it from the app's OAuth settings at Whop")
-        if self.client_secret is None and self.secret_key is None:
-            raise _wrong(
-                "secret_key", "is missing, and a public client has no client_secret to derive it from", _MAKE_KEY
-            )
-        if self.protocol == "oauth21" and self.hub_login == "accept":
-            mend = 'use "verify" or "restart": a code without our PKCE challenge cannot be exchanged'
-            raise _wrong("hub_login", '"accept" does not go with an app_… client', mend)
-        if self.dialect == "v5" and self.client_id.startswith("app_"):
-            logger.warning("WHOP_DIALECT is v5, but Whop refuses app_… clients there: leave WHOP_DIALECT at auto")
-
-    def _check_paths(self) -> None:
-        own = {"redirect_uri": self.redirect_path, "login_path": self.login_path, "logout_path": self.logout_path}
-        if len({path.rstrip("/") for path in own.values()}) < len(own):
-            raise _wrong("login_path", "login, logout and callback share a path", "give each a path of its own")
-        for name in ("denied_page", "sign_in_page"):
-            page = (getattr(self, name) or "").partition("?")[0]
-            allowed = self.login_path if name == "sign_in_page" else None
-            if page in own.values() and page != allowed:
-                raise _wrong(name, "is one of the middleware's own paths", "name a page of your app")
-
-    def _check_rules(self) -> None:
-        if len(self.required_ids) > read.ID_LIMIT:
-            raise _wrong("require", f"names {len(self.required_ids)} ids", f"name at most {read.ID_LIMIT}")
-        public = PublicPaths(self.public)
-        own = (self.redirect_path, self.login_path, self.logout_path)
-        for pattern in self.rules:
-            first = f"{pattern[:-1]}x" if pattern.endswith("*") else pattern
-            covered = first in public if not pattern.endswith("*") else pattern.startswith(public.prefixes)
-            if covered or pattern in own:
-                why = "is public" if covered else "is the middleware's own"
-                raise _wrong(
-                    "require", f"the rule {pattern!r} can never match: its path {why}", "drop the rule or the path"
-                )
+        """Return all distinct resource ids of `require`, sorted."""
+        return tuple(sorted({key for ids in self.require.values() for key in ids}))
 
 
-_MAKE_KEY = 'set 16 characters or more (make one: python -c "import secrets; print(secrets.token_urlsafe(32))")'
+SETTINGS: tuple[Setting, ...] = tuple(Setting(name=known.name, **known.metadata) for known in fields(WhopConfig))
+"""Every setting in the order of the documentation."""
+
+_BY_NAME = {known.name: known for known in SETTINGS}
+_VARIABLES = (*(known.variable for known in SETTINGS), *OTHER_VARIABLES)
 
 
-def _variable(name: str) -> str:
-    return f"WHOP_{name.upper().removeprefix('WHOP_')}"
+def _given(options: Mapping[str, object]) -> dict[str, Any]:
+    _refuse_unknown(options)
+    return {name: value for name, value in options.items() if value is not None}
 
 
-def _wrong(name: str, what: str, mend: str) -> ConfigError:
-    return ConfigError(f"{name} ({_variable(name)}) {what}: {mend}")
-
-
-def _read(declared: dataclasses.Field[Any], value: Any) -> Any:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        value = declared.default
-    if value is None:
-        if declared.name == "client_id":
-            raise _wrong("client_id", "is missing", "copy it from the app's OAuth settings at Whop")
-        return None
-    try:
-        return declared.metadata["parse"](value)
-    except Refused as error:
-        shown = "" if declared.metadata["secret"] else f", not {value!r}"[:200]
-        raise ConfigError(f"{declared.name} ({_variable(declared.name)}) {error}{shown}") from None
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    known = [declared.name for declared in dataclasses.fields(WhopConfig)]
+def _refuse_unknown(options: Mapping[str, object]) -> None:
     for name in options:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise ConfigError(f"unknown option {name!r}: {hint}")
+        if name not in _BY_NAME:
+            close = get_close_matches(name, _BY_NAME, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(_BY_NAME)}"
+            raise ConfigError(f"{name} is no option of whop_middleware: {hint}")
 
 
-def _warn_of_misspellings(environ: Mapping[str, str]) -> None:
-    known = [setting.variable for setting in SETTINGS]
+def _warn_of_near_misses(environ: Mapping[str, str]) -> None:
     for name in environ:
-        if name.startswith("WHOP_") and name not in known and name not in _OTHER_VARIABLES:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-            if close:
-                logger.warning("Unknown variable %s: did you mean %s?", name, close[0])
+        if name.startswith("WHOP_") and name not in _VARIABLES:
+            for meant in get_close_matches(name, _VARIABLES, n=1, cutoff=0.8):
+                report(logging.WARNING, "%s is not a variable of whop_middleware: did you mean %s?", name, meant)
 
 
-def _shown(declared: dataclasses.Field[Any]) -> str:
-    if declared.metadata["shown"] is not None:
-        return str(declared.metadata["shown"])
-    default = declared.default
-    if isinstance(default, str):
-        return f'`"{default}"`'
-    return f"`{default!r}`"
+def _refuse(name: str, message: str, value: object = None) -> NoReturn:
+    raise _BY_NAME[name].error(message, value)
 
 
-SETTINGS = tuple(
-    Setting(declared.name, _variable(declared.name), _shown(declared), declared.metadata["secret"])
-    for declared in dataclasses.fields(WhopConfig)
-)
-"""Every setting, in the order of the README's table."""
+# What only shows when settings are seen together
+
+
+def _check_client(config: WhopConfig) -> None:
+    if config.client_id is None:
+        _refuse("client_id", "is missing: set it to the client id that Whop shows in your app's OAuth settings")
+    is_app_id = config.client_id.startswith("app_")
+    if config.client_secret is None:
+        if not is_app_id or config.protocol != "oauth21":
+            _refuse("client_secret", "is missing: set it to the secret that Whop shows beside the client id")
+        if config.secret_key is None:
+            _refuse(
+                "secret_key", f"is missing, and a public client has no secret to derive it from: {settings.KEY_MEND}"
+            )
+    if config.protocol == "oauth21" and config.hub_login == "accept":
+        _refuse("hub_login", 'cannot be "accept" in oauth21, where a code without our PKCE is of no use: use "restart"')
+    if is_app_id and config.protocol == "v5":
+        message = (
+            'dialect (WHOP_DIALECT) is "v5", which refuses "app_…" client ids: leave it out, or use a v5 client id'
+        )
+        report(logging.WARNING, message)
+
+
+def _own_paths(config: WhopConfig) -> dict[str, str]:
+    own = {"login_path": config.login_path, "logout_path": config.logout_path, "redirect_uri": config.redirect_path}
+    return {name: _bare(path) for name, path in own.items()}
+
+
+def _bare(path: str) -> str:
+    return path.partition("?")[0].rstrip("/") or "/"
+
+
+def _path_here(config: WhopConfig, page: str | None) -> str | None:
+    """Return the path of a page when it is on this site."""
+    if page is None or page.startswith("/"):
+        return page and _bare(page)
+    url = settings.any_url(page)
+    return _bare(url.path) if url.origin == config.origin else None
+
+
+def _check_paths(config: WhopConfig) -> None:
+    own = _own_paths(config)
+    seen: dict[str, str] = {}
+    for name, path in own.items():
+        other = seen.setdefault(path, name)
+        if other != name:
+            _refuse(name, f"has the same path as {other}: each needs its own", path)
+    for name, page in (
+        ("sign_in_page", config.sign_in_page),
+        ("denied_page", config.denied_page),
+        ("home", config.home),
+    ):
+        path_here = _path_here(config, page)
+        if path_here in seen and not (name == "sign_in_page" and path_here == own["login_path"]):
+            _refuse(name, f"cannot be the middleware's own path ({seen[path_here]}): use a page of the app", page)
+    if "/*" in config.public:
+        report(logging.WARNING, 'public (WHOP_PUBLIC) has "/*": nobody is asked to sign in (see mode="optional")')
+
+
+def _check_rules(config: WhopConfig) -> None:
+    own, denied, landing = _own_paths(config), _path_here(config, config.denied_page), config.sign_in_page or ""
+    public = (*config.public, *([landing.partition("?")[0]] if landing.startswith("/") else []))
+    for rule, ids in config.require.items():
+        if _bare(rule) in own.values():
+            _refuse("require", "has a rule that never matches, since the middleware answers this path itself", rule)
+        if ids and _bare(rule) == denied:
+            _refuse("require", "has a rule for denied_page, which is open to everyone signed in: remove one", rule)
+        for open_to_all in public:
+            if _covers(open_to_all, rule):
+                _refuse("require", f'has a rule that never matches, since "{open_to_all}" is public: remove one', rule)
+
+
+def _covers(open_to_all: str, rule: str) -> bool:
+    return open_to_all == rule or (open_to_all.endswith("/*") and rule.startswith(open_to_all[:-1]))

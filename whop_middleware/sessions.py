@@ -147,7 +147,7 @@ class Sessions:
         self._login_signer = self._signer("login")
         self.verified: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
         """Session cookies that have been verified, by the exact bytes of `name=value`; over http, over https."""
-        self._rule_ids = tuple(dict.fromkeys(ids for ids in config.rules.values() if ids))
+        self._rule_ids = tuple(dict.fromkeys(ids for ids in config.require.values() if ids))
         self._allowed = frozenset(config.allow_users)
         self._plain = config.session_cookie
         self._prefixed = f"__Host-{config.session_cookie}"

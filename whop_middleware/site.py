@@ -30,7 +30,7 @@ class Site:
         )
         also_public = () if self.sign_in_path in (None, config.login_path) else (self.sign_in_path,)
         self.public = PublicPaths((*config.public, *(path for path in also_public if path)))
-        self.rules = Rules(config.rules)
+        self.rules = Rules(config.require)
         self.known_endpoints: dict[str, Mapping[str, Endpoint]] = {}
         """The middleware's own paths by prefix, as far as requests have asked."""
 
