@@ -23,7 +23,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]] | ASGI3Application"
 """An ASGI 3 app, typed as Starlette's or as asgiref's."""
 
-_WEBSOCKET_STARTS = ("websocket.accept", "websocket.http.response.start")
+_STARTS = {"http.response.start", "websocket.http.response.start", "websocket.accept"}
 _CLOSE_CODES = {403: 4403}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -57,13 +57,21 @@ class WhopMiddleware:
                 raise RuntimeError(f"whop_middleware lets nobody through the unknown ASGI scope type {kind!r}")
             await self.app(scope, receive, send)
             return
-        decision: Forward | Reply | None = self._decide_at_once(scope)
+        path, prefix, cookie = scope["path"], scope.get("root_path", ""), b""
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                cookie = cookie + b"; " + value if cookie else value
+        inner_path = route_path(path, prefix) if prefix or not path else path
+        decision = self._gate.at_once(
+            scope.get("method", "GET"), inner_path, prefix, scope.get("scheme", "http"), cookie
+        )
         if decision is None:
             request = read_request(scope)
-            decision = await self._driver.arun(self._gate.handle(request), self._gate.budget(request))
-        if isinstance(decision, Reply):
-            await _REPLIES[kind](decision, scope, receive, send)
-            return
+            answer = await self._driver.arun(self._gate.handle(request), self._gate.budget(request))
+            if isinstance(answer, Reply):
+                await _REPLIES[kind](answer, scope, receive, send)
+                return
+            decision = answer
         user = decision.user
         inner = {**scope, KEY: user}
         if self._identity:
@@ -71,16 +79,6 @@ class WhopMiddleware:
         if user is not None or decision.set_cookies:
             send = _private(send, decision)
         await self.app(inner, receive, send)
-
-    def _decide_at_once(self, scope: Scope) -> Forward | None:
-        path, prefix = scope["path"], scope.get("root_path", "")
-        if prefix or not path:
-            path = route_path(path, prefix)
-        cookie = b""
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                cookie = cookie + b"; " + value if cookie else value
-        return self._gate.at_once(scope.get("method", "GET"), path, prefix, scope.get("scheme", "http"), cookie)
 
 
 def route_path(path: str, prefix: str) -> str:
@@ -114,9 +112,8 @@ def _private(send: Send, decision: Forward) -> Send:
     """Wrap `send` so that no cache keeps a signed-in person's page for the next one."""
 
     def private_send(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind == "http.response.start" or kind in _WEBSOCKET_STARTS:
-            headers = private_headers([*message.get("headers", ())], public=decision.public)
+        if message["type"] in _STARTS:
+            headers = private_headers(message.get("headers", ()), public=decision.public)
             if decision.set_cookies:
                 headers += [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
             message = {**message, "headers": headers}

@@ -10,12 +10,13 @@ from dataclasses import replace
 from . import pages, startup
 from .config import WhopConfig
 from .errors import AccessDenied, SignInError, WhopUnreachable
-from .fetch_metadata import is_document, is_navigation, is_preflight, kind
+from .fetch_metadata import is_document, is_navigation, is_prefetch, is_preflight, kind
 from .messages import Flow, Forward, Reply, Request
 from .pages import Action
+from .paths import is_odd
 from .purchase import Needs, Purchase, Standing
 from .reports import new_reference, report
-from .sessions import Entry, Session, Sessions, now
+from .sessions import CLOCK_SKEW, Entry, Session, Sessions, now
 from .sign_in import SignIn, cookie_header, with_cookies
 from .site import Endpoint, Site
 from .upstream import Upstream
@@ -40,7 +41,8 @@ class Gate:
         self._optional = config.mode == "optional"
         self._anonymous_passes = ANONYMOUS if self._optional else None
         self._secure = None if config.origin is None else config.origin.startswith("https")
-        self._has_public = bool(self.site.public.exact or self.site.public.prefixes)
+        self._exact, self._prefixes = self.site.public.exact, self.site.public.prefixes
+        self._has_public = bool(self._exact or self._prefixes)
         self._verified = self.sessions.verified
         self._ready: dict[str, Mapping[str, Endpoint]] = {}
         self._owners_told = False
@@ -50,8 +52,11 @@ class Gate:
         endpoints = self._ready.get(prefix)
         if endpoints is None or path in endpoints or method == "OPTIONS":
             return None
+        # Written out rather than asked of PublicPaths: this line runs for every request.
+        public = self._has_public and (path in self._exact or (path.startswith(self._prefixes) and not is_odd(path)))
+        anonymous = ANONYMOUS_PUBLIC if public else self._anonymous_passes
         if not cookie:
-            return ANONYMOUS_PUBLIC if self._has_public and path in self.site.public else self._anonymous_passes
+            return anonymous
         secure = self._secure
         if secure is None:
             secure = scheme == "https" or scheme == "wss"
@@ -60,16 +65,16 @@ class Gate:
         if entry is None or not entry.not_before <= at < entry.not_after:
             entry = self.sessions.find(cookie, secure, at)
             if entry is None:
-                if self.sessions.carried(cookie, secure):
-                    return None
-                return ANONYMOUS_PUBLIC if self._has_public and path in self.site.public else self._anonymous_passes
-        if self._has_public and path in self.site.public:
+                return None if self.sessions.carried(cookie, secure) else anonymous
+        if public:
             return Forward(entry.session.user, public=True)
         return entry.forward if not entry.admitted_until or self._admits(entry, path, at) else None
 
     def _admits(self, entry: Entry, path: str, at: float) -> bool:
         """Return whether there is nothing to ask Whop before someone signed in sees a path."""
-        return not self._optional and all(at < entry.admitted_until[ids] for ids in self.site.needs(path))
+        if self._optional or at < entry.not_before:  # a verdict from the future: the clock has stepped back
+            return False
+        return all(at < entry.admitted_until[ids] for ids in self.site.needs(path))
 
     def budget(self, request: Request) -> float:
         """Return how many seconds the answer may wait for Whop in all."""
@@ -152,13 +157,13 @@ class Gate:
         try:
             return (yield from self.purchase.recheck(session, standing)), None
         except SignInError as error:
-            return session, error
+            return self.purchase.with_recent(session), error  # some ids may have been answered
 
     def _may_send_off(self, request: Request, session: Session) -> bool:
         """Only a page load can go through a silent sign-in; once per `recheck_after`, as Whop's page may be down."""
-        if self._optional or request.method != "GET" or not (is_navigation(request) and is_document(request)):
+        if self._optional or not is_page_load(request) or self.upstream.paused("token"):
             return False
-        return not 0 <= now() - session.sent_at < self.config.recheck_seconds and not self.upstream.paused("token")
+        return not -CLOCK_SKEW <= now() - session.sent_at < self.config.recheck_seconds
 
     def _send_off(self, request: Request, session: Session) -> Reply:
         at = now()
@@ -183,9 +188,15 @@ class Gate:
             return Forward(session.user, cookies)
         if not standing.unknown:
             return with_cookies(self._denied(request, session, needs), cookies)
-        if self.config.api_key is None and kind(request) != "navigation":
-            return self._anonymous(request)
+        if self.config.api_key is None and not is_page_load(request):
+            return self._unasked(request)
         return self._no_verdict(request, failure or WhopUnreachable("the purchase could not be checked"))
+
+    def _unasked(self, request: Request) -> Reply:
+        """Answer a request that cannot go through a silent sign-in: 401, also in a frame and for a browser's guess."""
+        if kind(request) != "navigation":
+            return self._anonymous(request)
+        return pages.sign_in_needed((Action("Sign in", self._sign_in_location(request, request.target), primary=True),))
 
     def _no_verdict(self, request: Request, failure: SignInError) -> Reply:
         reference = new_reference()
@@ -228,3 +239,8 @@ class Gate:
         message = "No purchase: %s%s [%s]"
         report(logging.INFO, message, user_id, hint, reference, event="denial", user_id=user_id, reference=reference)
         return reference
+
+
+def is_page_load(request: Request) -> bool:
+    """Return whether a person waits for a page in a window of its own, which can go by way of Whop and come back."""
+    return request.method == "GET" and is_navigation(request) and is_document(request) and not is_prefetch(request)

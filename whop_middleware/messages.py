@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from .user import WhopUser
@@ -49,8 +49,7 @@ class Request:
         return f"{path}?{self.query}" if self.query else path
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """Let the app answer. `user` goes to the app; the rest says what becomes of its answer.
 
     `set_cookies` are `Set-Cookie` values to add. `public` is true on a public path, whose caching is left to the app.

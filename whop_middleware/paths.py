@@ -34,6 +34,8 @@ def is_odd(path: str) -> bool:
         return True
     if "%" in path:
         return any(_ODD.search(spelling) for spelling in _spellings(path))
+    if path.isascii() and path.isprintable() and not ("//" in path or "/." in path or "\\" in path or ";" in path):
+        return False  # nearly every path, in a third of the expression's time
     return _ODD.search(path) is not None
 
 

@@ -6,11 +6,10 @@ import base64
 import hashlib
 import hmac
 import json
-import re
 import secrets
 import time
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
@@ -18,7 +17,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, Signer, want_bytes
-from itsdangerous.signer import SigningAlgorithm
 
 from .bounded import trim
 from .config import WhopConfig
@@ -37,11 +35,12 @@ _VERSION = 1
 _TEXT = {str, type(None)}
 _COOKIES_TRIED = 4
 # The 32 bytes of HMAC-SHA256 in URL-safe base64: the last character has two bits to spare, and they are zero.
-_SIGNATURE = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_SIGNATURE_LENGTH = 43
+"""Characters of 32 bytes in base64 without its padding."""
 _VERIFIED_KEPT = 4096
 _STARTS_KEPT = 40
 _OPTIONAL_FIELDS = ("profile_pic_url", "email", "name", "username")
-_decode_json = json.JSONDecoder().decode
+_read_json = json.JSONDecoder().raw_decode
 _NO_VERDICTS: Mapping[str, Verdict] = MappingProxyType({})
 _NO_RULES: Mapping[tuple[str, ...], float] = MappingProxyType({})
 
@@ -118,23 +117,21 @@ def cookie_pairs(header: bytes, wanted: bytes) -> Iterator[bytes]:
                 yield pair
 
 
-class _HmacSha256(SigningAlgorithm):
-    """HMAC-SHA256 that keeps each key's prepared state: a copy of it costs half of a new one."""
+class _Signer(Signer):
+    """HMAC-SHA256 with each key's state prepared, which halves its cost; a signature has one spelling only."""
 
-    def __init__(self, keys: Iterable[bytes]) -> None:
-        self._prepared = {key: hmac.new(key, digestmod="sha256") for key in keys}
-
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        digest = self._prepared[key].copy()
-        digest.update(value)
-        return digest.digest()
-
-
-class _StrictSigner(Signer):
-    """Takes a signature in its one spelling: base64 decoders let padding, junk and unused last bits pass."""
+    def __init__(self, keys: list[bytes]) -> None:
+        super().__init__(keys, salt=b"", key_derivation="none", digest_method=hashlib.sha256)
+        self._prepared = [hmac.new(key, digestmod="sha256") for key in reversed(keys)]
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
-        return _SIGNATURE.fullmatch(want_bytes(sig)) is not None and super().verify_signature(value, sig)
+        value, sig = want_bytes(value), want_bytes(sig)
+        for prepared in self._prepared:
+            digest = prepared.copy()
+            digest.update(value)
+            if hmac.compare_digest(base64.urlsafe_b64encode(digest.digest())[:_SIGNATURE_LENGTH], sig):
+                return True
+        return False
 
 
 class Sessions:
@@ -157,7 +154,7 @@ class Sessions:
         label = f"whop_middleware|{purpose}|{self.config.client_id}".encode()
         keys = [hmac.digest(key.encode(), label, "sha256") for key in self.config.signing_keys]
         # The last key of an itsdangerous list signs; of ours the first.
-        return _StrictSigner(keys[::-1], salt=b"", key_derivation="none", algorithm=_HmacSha256(keys))
+        return _Signer(keys[::-1])
 
     # Session cookies
 
@@ -196,7 +193,8 @@ class Sessions:
         if session is None:
             return None
         entry = verified[pair] = self.entry(session, now)
-        trim(verified, _VERIFIED_KEPT)
+        if len(verified) > _VERIFIED_KEPT:
+            trim(verified, _VERIFIED_KEPT)
         return entry
 
     def seal_session(self, session: Session) -> str:
@@ -214,7 +212,8 @@ class Sessions:
             return None
         try:
             data = a2b_base64(self._session_signer.unsign(value) + b"==")
-            session = _read_session(*_decode_json(data.decode()))
+            payload, _ = _read_json(data.decode())
+            session = _read_session(*payload)
         except (BadSignature, ValueError, TypeError, AttributeError, RecursionError):
             return None
         age = now - session.user.signed_in_at
@@ -222,18 +221,14 @@ class Sessions:
 
     def entry(self, session: Session, now: float) -> Entry:
         """Return a session with everything that a request needs to know of it, worked out once."""
-        expires = session.user.signed_in_at + self.config.session_max_age
-        access, not_before, not_after = self._access(session, now)
-        if access or session.user.access:
-            user = replace(session.user, access=Access(access))
-            session = replace(session, user=user)
-        return Entry(
-            session=session,
-            not_before=not_before - CLOCK_SKEW,
-            not_after=min(expires, not_after),
-            admitted_until=self._admitted_until(session, expires) if self._rule_ids else _NO_RULES,
-            forward=Forward(session.user),
-        )
+        user = session.user
+        expires, not_before = user.signed_in_at + self.config.session_max_age, user.signed_in_at - CLOCK_SKEW
+        if not session.verdicts and not self._rule_ids:
+            return Entry(session, not_before, expires, _NO_RULES, Forward(user))
+        access, latest, ends = self._access(session, now)
+        session = replace(session, user=replace(user, access=Access(access)))
+        until = self._admitted_until(session, expires)
+        return Entry(session, latest - CLOCK_SKEW, min(expires, ends), until, Forward(session.user))
 
     def _access(self, session: Session, now: float) -> tuple[dict[str, str], float, float]:
         """Return what is owned, and from when to when (Unix s) that is true of these verdicts."""
@@ -376,10 +371,13 @@ def _read_session(
     sent_at: object,
 ) -> Session:
     """Read a payload signed by our own key; anything unexpected raises."""
-    if version != _VERSION or type(signed_in_at) is not int or type(sent_at) is not int:
+    if version != _VERSION or type(user_id) is not str or not user_id:
         raise ValueError("not a session of this version")
-    if type(user_id) is not str or not user_id or not {type(username), type(name), type(email), type(picture)} <= _TEXT:
-        raise ValueError("not a user")
+    if type(signed_in_at) is not int or type(sent_at) is not int:
+        raise ValueError("not times")
+    for text in (username, name, email, picture):
+        if type(text) not in _TEXT:
+            raise ValueError("not a user")
     user = WhopUser(
         id=user_id,
         username=username,

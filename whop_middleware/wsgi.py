@@ -11,7 +11,7 @@ from .drive import Driver
 from .gate import Gate
 from .identity import set_identity
 from .messages import Forward, Reply, Request
-from .responses import private_headers
+from .responses import private_text_headers
 from .user import KEY
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def _private(start_response: StartResponse, decision: Forward) -> StartResponse:
     def private_start_response(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        private = private_headers(raw, public=decision.public)
-        kept = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in private]
-        kept += [("Set-Cookie", value) for value in decision.set_cookies]
+        kept = private_text_headers(headers, public=decision.public)
+        if decision.set_cookies:
+            kept += [("Set-Cookie", value) for value in decision.set_cookies]
         return start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
 
     return private_start_response
