@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from .bounded import trim
-from .errors import SignInError
+from .errors import CredentialsRefused, SignInError, WhopUnreachable
 from .messages import Flow, Once, Together
 from .reports import report
 from .sessions import CLOCK_SKEW, Session, Sessions, Verdict, now
@@ -54,8 +55,8 @@ class Purchase:
         self.sessions = sessions
         self.upstream = upstream
         self._recent: dict[tuple[str, str], Verdict] = {}
-        self._asking: set[tuple[str, str]] = set()
-        self._warned = False
+        self._asking: set[tuple[int, str, str]] = set()
+        self._in_trouble = False
 
     # At sign-in
 
@@ -130,9 +131,15 @@ class Purchase:
         newer = dict(session.verdicts)
         for key in self.config.required_ids:
             recent, known = self._recent.get((session.user.id, key)), newer.get(key)
-            if recent is not None and (known is None or recent.at > known.at) and recent.at <= now() + CLOCK_SKEW:
+            if recent is not None and self._is_newer(recent, known):
                 newer[key] = recent
         return session if newer == session.verdicts else replace(session, verdicts=newer)
+
+    @staticmethod
+    def _is_newer(recent: Verdict, known: Verdict | None) -> bool:
+        """Return whether a verdict takes another's place; one from the future is of a clock that has stepped back."""
+        latest = now() + CLOCK_SKEW
+        return recent.at <= latest and (known is None or known.at > latest or recent.at > known.at)
 
     def standing(self, session: Session, needs: Needs) -> Standing:
         """Return how a session stands to the needs of a path."""
@@ -176,39 +183,54 @@ class Purchase:
         Raises the `SignInError` that kept the answer away, with the last verdicts untouched.
         """
         user_id = session.user.id
-        if not standing.unknown and any((user_id, key) in self._asking for key in standing.ask):
+        if self._others_ask(user_id, standing):
             return session
-        flows = tuple(self._once(user_id, key) for key in standing.ask)
+        flows = tuple(self._once(user_id, key, session.verdicts.get(key)) for key in standing.ask)
         try:
             verdicts: list[Verdict] = yield Together(flows)
         except SignInError as error:
             self._note_failure(error)
             raise
-        self._warned = False
+        self._in_trouble = False
         found = dict(zip(standing.ask, verdicts, strict=True))
         return replace(session, verdicts={**session.verdicts, **found})
 
-    def _once(self, user_id: str, key: str) -> Flow[Verdict]:
-        verdict: Verdict = yield Once(("access", user_id, key), self._ask(user_id, key))
+    def _others_ask(self, user_id: str, standing: Standing) -> bool:
+        """Return whether to go on with the last verdict: it is being asked about, or somebody tries if Whop is back.
+
+        Raises `WhopUnreachable` when there is none to go on with while somebody tries: one request waits, not all.
+        """
+        process = os.getpid()  # a question that was in flight at a fork is the parent's
+        asking = {(user, key) for asker, user, key in tuple(self._asking) if asker == process}
+        same = any((user_id, key) in asking for key in standing.ask)
+        if self._in_trouble and asking and standing.unknown and not same:
+            raise WhopUnreachable("Whop is being tried after a failed recheck", retry_after=PAUSE)
+        return not standing.unknown and (same or (self._in_trouble and bool(asking)))
+
+    def _once(self, user_id: str, key: str, known: Verdict | None) -> Flow[Verdict]:
+        verdict: Verdict = yield Once(("access", user_id, key), self._ask(user_id, key, known))
         return verdict
 
-    def _ask(self, user_id: str, key: str) -> Flow[Verdict]:
-        self._asking.add((user_id, key))
+    def _ask(self, user_id: str, key: str, known: Verdict | None) -> Flow[Verdict]:
+        recent = self._recent.get((user_id, key))
+        if recent is not None and self._is_newer(recent, known):
+            return recent  # another thread was answered since this one looked
+        asking = (os.getpid(), user_id, key)
+        self._asking.add(asking)
         try:
             level = yield from self._access(user_id, self.config.api_key or "", key)
         finally:
-            self._asking.discard((user_id, key))
+            self._asking.discard(asking)
         verdict = Verdict(level, int(now()))
         self._remember(user_id, {key: verdict})
         return verdict
 
     def _note_failure(self, error: SignInError) -> None:
-        if not self.upstream.paused("access"):
-            self.upstream.pause("access")
-        if not self._warned:
-            self._warned = True
+        self.upstream.pause("access")
+        if not self._in_trouble:
+            self._in_trouble = True
             report(
-                logging.WARNING,
+                logging.ERROR if isinstance(error, CredentialsRefused) else logging.WARNING,
                 "Purchases cannot be rechecked (%s: %s); people who paid stay in for up to %d s",
                 error.code,
                 error,

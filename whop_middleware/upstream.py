@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .errors import WhopUnreachable
 from .messages import Flow
-from .sessions import now
+from .sessions import CLOCK_SKEW, now
 from .whop import endpoint
 
 if TYPE_CHECKING:
@@ -25,16 +25,18 @@ class Upstream:
     """Whop as seen by one process: one not-before time per endpoint."""
 
     def __init__(self) -> None:
-        self._not_before: dict[str, float] = {}
+        self._pauses: dict[str, tuple[float, float]] = {}
 
     def pause(self, name: str, seconds: float = PAUSE) -> None:
-        """Send nothing to an endpoint for a while."""
-        self._not_before[name] = now() + min(seconds, _LONGEST_PAUSE)
+        """Send nothing to an endpoint for a while; a shorter pause never ends a longer one."""
+        at = now()
+        self._pauses[name] = (at, at + max(min(seconds, _LONGEST_PAUSE), self.paused(name)))
 
     def paused(self, name: str) -> float:
         """Return for how many more seconds nothing may be sent to an endpoint; 0 when it may be asked."""
-        wait = self._not_before.get(name, 0) - now()
-        return wait if 0 < wait <= _LONGEST_PAUSE else 0
+        at, (since, until) = now(), self._pauses.get(name, (0, 0))
+        # A clock that steps back must not make an hour of a minute.
+        return until - at if since - CLOCK_SKEW <= at < until else 0
 
     def call(
         self, request: httpx.Request, parse: Callable[[httpx.Response], T], *, idempotent: bool = False
