@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from whop_middleware.identity import IDENTITY_HEADERS
+from whop_middleware.sandbox import Sandbox
 
 from .support import KEY, NAVIGATION, SECRET, Headers
 
@@ -27,9 +30,9 @@ SHOP = """
 import json, os
 
 
-def seen(user, headers, method, remote_user=None):
+def seen(user, headers, method, remote_user=None, length=0):
     facts = {"user": user and user.id, "headers": sorted(headers), "method": method, "pid": os.getpid()}
-    return json.dumps(facts | {"remote_user": remote_user})
+    return json.dumps(facts | {"remote_user": remote_user, "length": length})
 
 
 async def app(scope, receive, send):
@@ -48,9 +51,10 @@ async def app(scope, receive, send):
 
 
 def application(environ, start_response):
+    length = len(environ["wsgi.input"].read())
     headers = [[key[5:].lower(), value[:999]] for key, value in environ.items() if key.startswith("HTTP_")]
     headers = [pair for pair in headers if pair[0] != "cookie"]
-    facts = seen(environ.get("whop_user"), headers, environ["REQUEST_METHOD"], environ.get("REMOTE_USER"))
+    facts = seen(environ.get("whop_user"), headers, environ["REQUEST_METHOD"], environ.get("REMOTE_USER"), length)
     headers = [("X-Seen", facts), ("Content-Type", "application/json"), ("Content-Length", str(len(facts)))]
     start_response("200 OK", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [facts.encode()]
@@ -211,3 +215,59 @@ class Visitor:
             if answer.status not in (302, 303) or urlsplit(target).port not in (None, self.port):
                 return answer
         return answer
+
+
+# --- Whop, as a server of its own ---
+
+
+@contextmanager
+def serving_whop() -> Iterator[Sandbox]:
+    """Serve Whop's stand-in without its limits; "buyer" owns `prod_members`."""
+    sandbox = Sandbox(rate_limit=False)
+    sandbox.add_app(client_id="client_1", client_secret=SECRET, redirect_uris="http://127.0.0.1:1/callback/whop")
+    with sandbox.serve():
+        yield sandbox
+
+
+def whop_urls(whop: Sandbox) -> dict[str, str]:
+    return {"WHOP_URL": whop.whop_url, "WHOP_API_URL": whop.api_url}
+
+
+def approve(whop: Sandbox, authorize_url: str, who: str = "buyer") -> str:
+    """Agree on Whop's page: return the callback address that Whop redirects to."""
+    assert authorize_url.startswith(whop.whop_url), authorize_url
+    query = {key: values[0] for key, values in parse_qs(urlsplit(authorize_url).query).items()}
+    code = whop.code(who, "client_1", redirect_uri=query["redirect_uri"])
+    return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+
+
+def sign_in(visitor: Visitor, whop: Sandbox, target: str = "/", who: str = "buyer") -> Answer:
+    """Ask for a page, agree at Whop, and come back."""
+    return visitor.go(approve(whop, visitor.go(target).location, who))
+
+
+# --- What people may try to send: corpora/spoof.json ---
+
+CORPUS = json.loads((Path(__file__).parent / "corpora" / "spoof.json").read_text(encoding="utf-8"))
+
+
+def forged(entry: dict[str, Any]) -> tuple[str, Headers]:
+    """Return the query and the headers of an entry of the corpus."""
+    name, value = entry["name"], entry["value"]
+    if entry["kind"] == "query":
+        return f"?{name}", ()
+    if entry["kind"] == "header-duplicate":
+        names = name.removesuffix(" twice").split(" and ")
+        return "", tuple(zip((names * 2)[:2], value, strict=True))
+    value = "u" * 100_000 if value.startswith("{{repeat") else value
+    return "", ((name, value),)
+
+
+SPOOFS = [entry for entry in CORPUS["entries"] if entry["kind"].startswith(("header", "query"))]
+
+
+def identities(answer: Answer) -> list[tuple[str, str]]:
+    """Return what the app could take for our headers, by WSGI's folding."""
+    names = {name.replace("-", "_") for name in IDENTITY_HEADERS}
+    pairs = answer.seen["headers"]
+    return [(name, value) for name, value in pairs if name.strip().lower().replace("-", "_") in names]

@@ -186,7 +186,7 @@ def test_an_error_that_servers_would_take_for_a_missing_attribute_keeps_its_trac
 ) -> None:
     (folder / "broken.py").write_text(code)
     monkeypatch.setenv("WHOP_APP", "broken")
-    with pytest.raises(RuntimeError, match="in the app's own code") as caught:
+    with pytest.raises(serve.BrokenApp, match="in the app's own code") as caught:
         serve.asgi  # noqa: B018
     assert isinstance(caught.value.__cause__, AttributeError | NameError)
 
@@ -207,6 +207,11 @@ def _wsgi_with_more(environ: Any, start_response: Any, more: Any = None) -> Any:
 async def _async(scope: Any, receive: Any, send: Any) -> None: ...
 
 
+def name_of(app: Any) -> str:
+    inner = getattr(app, "func", app)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
 ASGI_APPS = [
     Starlette(), ASGIHandler, _Async(), _async, _returns_awaitable,
     functools.partial(_async), functools.partial(_Async()),
@@ -214,13 +219,13 @@ ASGI_APPS = [
 WSGI_APPS = [Flask("shop"), Flask("shop").wsgi_app, WSGIHandler, _wsgi_with_more, functools.partial(_wsgi_with_more)]
 
 
-@pytest.mark.parametrize("app", ASGI_APPS, ids=repr)
+@pytest.mark.parametrize("app", ASGI_APPS, ids=name_of)
 def test_asgi_apps_are_told_from_wsgi_apps(app: Any) -> None:
     app = ASGIHandler.__new__(ASGIHandler) if app is ASGIHandler else app
     assert (serve.speaks(app, "asgi"), serve.speaks(app, "wsgi")) == (True, False)
 
 
-@pytest.mark.parametrize("app", WSGI_APPS, ids=repr)
+@pytest.mark.parametrize("app", WSGI_APPS, ids=name_of)
 def test_wsgi_apps_are_told_from_asgi_apps(app: Any) -> None:
     app = WSGIHandler.__new__(WSGIHandler) if app is WSGIHandler else app
     assert (serve.speaks(app, "asgi"), serve.speaks(app, "wsgi")) == (False, True)

@@ -39,6 +39,10 @@ _LIKELY = ("app", "application", "api", "asgi", "wsgi", "server")
 _PARAMETERS: dict[Interface, tuple[None, ...]] = {"asgi": (None,) * 3, "wsgi": (None,) * 2}
 
 
+class BrokenApp(Exception):
+    """The app's own code failed; its error is the cause."""
+
+
 def load(interface: Interface) -> Any:
     """Return the app that WHOP_APP names. Raises `ConfigError` when there is none, or one of the other interface."""
     target = os.environ.get("WHOP_APP", "").strip()
@@ -93,14 +97,14 @@ def _attribute(module: ModuleType, target: str, name: str) -> Any:
 def _own_traceback(target: str) -> Iterator[None]:
     """Let errors of the app's own code keep their traceback, also where a server would mistake them.
 
-    Servers take an `AttributeError` or a `NameError` for "no such attribute", and waitress prints no traceback of an
-    `ImportError` or a `ValueError`.
+    Servers take an `AttributeError` or a `NameError` for "no such attribute". waitress prints no traceback of an
+    `ImportError` or a `ValueError`, gunicorn with `--preload` none of a `RuntimeError`.
     """
     try:
         yield
     except (AttributeError, NameError) as error:
-        raise RuntimeError(f"WHOP_APP={target}: {type(error).__name__} in the app's own code: {error}") from error
-    except (ImportError, ValueError):
+        raise BrokenApp(f"WHOP_APP={target}: {type(error).__name__} in the app's own code: {error}") from error
+    except (ImportError, RuntimeError, ValueError):
         logger.exception("WHOP_APP=%s: the app's own code failed", target)
         raise
 
