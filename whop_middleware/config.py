@@ -1,20 +1,22 @@
-"""The settings: WhopConfig, from options and WHOP_* variables. Opens nothing, and refuses to start with a wrong value."""
+"""The settings: WhopConfig, from options and WHOP_* variables. Opens nothing, and refuses every wrong value."""
+
+# ruff: noqa: RUF009 (`setting` returns a dataclass field)
 
 from __future__ import annotations
 
 import hmac
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NoReturn, Self, TypeAlias
 
-from . import settings
 from .errors import ConfigError
 from .reports import report
-from .settings import Converted, Setting, is_local_host, setting
+from .settings import Converted, Setting, addresses, rules, setting, values
+from .settings.addresses import is_local_host
+from .settings.rules import bare
 
 __all__ = ["SETTINGS", "Setting", "WhopConfig", "is_local_host"]
 
@@ -42,24 +44,24 @@ class WhopConfig:
     """
 
     client_id: str = setting(
-        "WHOP_CLIENT_ID", settings.client_id, "the OAuth client id", documented="required", fallback="WHOP_APP_ID"
+        "WHOP_CLIENT_ID", values.client_id, "the OAuth client id", documented="required", fallback="WHOP_APP_ID"
     )
     client_secret: str | None = setting(
         "WHOP_CLIENT_SECRET",
-        settings.printable,
+        values.printable,
         "its secret",
         documented="required, except for a public `app_…` client",
         secret=True,
     )
     redirect_uri: str = setting(
         "WHOP_REDIRECT_URI",
-        settings.callback_uri,
+        addresses.callback_uri,
         "the Callback URL registered at Whop: a full URL, or on localhost a path",
         default="/callback/whop",
     )
     secret_key: Keys = setting(
         "WHOP_SECRET_KEY",
-        settings.keys,
+        values.keys,
         "signs the cookies; in a list the first signs, all verify; each at least 16 characters; required for a public "
         "client",
         documented="derived from `client_secret`",
@@ -68,119 +70,109 @@ class WhopConfig:
     )
     dialect: str = setting(
         "WHOP_DIALECT",
-        settings.one_of("auto", "v5", "oauth21"),
+        values.one_of("auto", "v5", "oauth21"),
         '`"v5"` or `"oauth21"`; auto: `oauth21` for `app_…` ids',
         default="auto",
     )
     mode: str = setting(
-        "WHOP_MODE",
-        settings.one_of("required", "optional"),
-        '`"optional"`: nobody is turned away',
-        default="required",
+        "WHOP_MODE", values.one_of("required", "optional"), '`"optional"`: nobody is turned away', default="required"
     )
     public: Listed = setting(
         "WHOP_PUBLIC",
-        settings.list_of(settings.pattern),
+        values.list_of(addresses.pattern),
         'paths open to all: `"/health"` exactly, `"/static/*"` all that starts with `/static/`',
         default=(),
     )
     sign_in_page: str | None = setting(
         "WHOP_SIGN_IN_PAGE",
-        settings.page,
+        addresses.page,
         "where a visitor without a session is redirected: a path (made public, gets `?next=`) or a full URL",
         documented="the login path",
     )
     denied_page: str | None = setting(
         "WHOP_DENIED_PAGE",
-        settings.page,
+        addresses.page,
         "where someone without the purchase is redirected: a path (open to everyone signed in) or a full URL",
         documented="built-in 403 page",
     )
     home: str = setting(
-        "WHOP_HOME", settings.local_path, "where a sign-in lands when nothing better is known", default="/"
+        "WHOP_HOME", addresses.local_path, "where a sign-in lands when nothing better is known", default="/"
     )
     login_path: str = setting(
-        "WHOP_LOGIN_PATH", settings.own_path, "the middleware's own path that starts a sign-in", default="/login/whop"
+        "WHOP_LOGIN_PATH", addresses.own_path, "the middleware's own path that starts a sign-in", default="/login/whop"
     )
     logout_path: str = setting(
-        "WHOP_LOGOUT_PATH", settings.own_path, "the middleware's own path that ends a session", default="/logout/whop"
+        "WHOP_LOGOUT_PATH", addresses.own_path, "the middleware's own path that ends a session", default="/logout/whop"
     )
     scope: str | None = setting(
         "WHOP_SCOPE",
-        settings.scope,
+        values.scope,
         "what Whop is asked for",
         documented='`"read_user"` (v5), `"openid profile email"` (oauth21)',
     )
     hub_login: str = setting(
         "WHOP_HUB_LOGIN",
-        settings.one_of("verify", "restart", "reject", "accept"),
+        values.one_of("verify", "restart", "reject", "accept"),
         "what to do with a code that has no state",
         default="verify",
     )
     require: Required = setting(
         "WHOP_REQUIRE",
-        settings.rules,
+        rules.rules,
         "what must have been bought, for the whole site or per path",
         default=(),
         hashed=False,
     )
-    buy_url: str | None = setting("WHOP_BUY_URL", settings.link, "the link to buy on the 403 page")
+    buy_url: str | None = setting("WHOP_BUY_URL", addresses.link, "the link to buy on the 403 page")
     allow_users: Listed = setting(
         "WHOP_ALLOW_USERS",
-        settings.list_of(settings.user_id),
+        values.list_of(values.user_id),
         "user ids let in without a purchase: the owner, the team",
         default=(),
     )
     api_key: str | None = setting(
-        "WHOP_API_KEY",
-        settings.visible,
-        "access is then checked with this key, without the user's token",
-        secret=True,
+        "WHOP_API_KEY", values.visible, "access is then checked with this key, without the user's token", secret=True
     )
     recheck_after: int | None = setting(
         "WHOP_RECHECK_AFTER",
-        settings.whole_seconds(1, LONGEST),
+        values.whole_seconds(1, LONGEST),
         "how long a good verdict is believed",
         documented="`900` s with `api_key`, else `86400` s",
     )
     recheck_grace: int = setting(
         "WHOP_RECHECK_GRACE",
-        settings.whole_seconds(0, LONGEST),
+        values.whole_seconds(0, LONGEST),
         "how much longer while Whop cannot be asked",
         default=DAY,
         unit=" s",
     )
     session_max_age: int = setting(
         "WHOP_SESSION_MAX_AGE",
-        settings.whole_seconds(1, LONGEST),
+        values.whole_seconds(1, LONGEST),
         "the life of a session, from the sign-in",
         default=7 * DAY,
         unit=" s",
     )
     session_cookie: str = setting(
         "WHOP_SESSION_COOKIE",
-        settings.cookie_name,
+        values.cookie_name,
         "the cookie's name; over https it gets the prefix `__Host-`",
         default="whop_session",
     )
     identity_headers: bool = setting(
         "WHOP_IDENTITY_HEADERS",
-        settings.boolean,
+        values.boolean,
         "pass `X-Whop-User-Id`, `X-Whop-Username`, `X-Whop-Name` and `X-Whop-Email` to the app",
         default=False,
     )
     timeout: float = setting(
-        "WHOP_TIMEOUT",
-        settings.seconds(LONGEST_TIMEOUT),
-        "for each call to Whop as a whole",
-        default=5.0,
-        unit=" s",
+        "WHOP_TIMEOUT", values.seconds(LONGEST_TIMEOUT), "for each call to Whop as a whole", default=5.0, unit=" s"
     )
     whop_url: str = setting(
-        "WHOP_URL", settings.base_url, "for the sandbox and tests", default=WHOP_URL, documented=f"`{WHOP_URL}`"
+        "WHOP_URL", addresses.base_url, "for the sandbox and tests", default=WHOP_URL, documented=f"`{WHOP_URL}`"
     )
     api_url: str = setting(
-        "WHOP_API_URL", settings.base_url, "for the sandbox and tests", default=API_URL, documented=f"`{API_URL}`"
+        "WHOP_API_URL", addresses.base_url, "for the sandbox and tests", default=API_URL, documented=f"`{API_URL}`"
     )
 
     def __new__(cls, **options: object) -> Self:
@@ -214,8 +206,8 @@ class WhopConfig:
     def _from(cls, environ: Mapping[str, str], options: Mapping[str, object]) -> Self:
         given = _given(options)
         _warn_of_near_misses(environ)
-        found = {known.name: known.read_variable(environ) for known in SETTINGS if known.name not in given}
-        return cls(**found, **given)
+        found: dict[str, Any] = {known.name: known.read_variable(environ) for known in SETTINGS}
+        return cls(**(found | given))
 
     @cached_property
     def protocol(self) -> str:
@@ -249,12 +241,12 @@ class WhopConfig:
     @cached_property
     def origin(self) -> str | None:
         """Return this site's origin when `redirect_uri` is a full URL: lower case, without a default port."""
-        return None if self.redirect_uri.startswith("/") else settings.any_url(self.redirect_uri).origin
+        return None if self.redirect_uri.startswith("/") else addresses.any_url(self.redirect_uri).origin
 
     @cached_property
     def redirect_path(self) -> str:
         """Return the path of `redirect_uri`."""
-        return self.redirect_uri if self.origin is None else settings.any_url(self.redirect_uri).path
+        return self.redirect_uri if self.origin is None else addresses.any_url(self.redirect_uri).path
 
     @cached_property
     def required_ids(self) -> tuple[str, ...]:
@@ -274,18 +266,25 @@ def _given(options: Mapping[str, object]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _closest(name: str, known: Iterable[str], cutoff: float) -> str | None:
+    from difflib import get_close_matches  # only for those who mistype: it is slow to import
+
+    return next(iter(get_close_matches(name, known, n=1, cutoff=cutoff)), None)
+
+
 def _refuse_unknown(options: Mapping[str, object]) -> None:
     for name in options:
         if name not in _BY_NAME:
-            close = get_close_matches(name, _BY_NAME, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(_BY_NAME)}"
+            meant = _closest(name, _BY_NAME, 0.6)
+            hint = f"did you mean {meant}?" if meant else f"the options are {', '.join(_BY_NAME)}"
             raise ConfigError(f"{name} is no option of whop_middleware: {hint}")
 
 
 def _warn_of_near_misses(environ: Mapping[str, str]) -> None:
     for name in environ:
         if name.startswith("WHOP_") and name not in _VARIABLES:
-            for meant in get_close_matches(name, _VARIABLES, n=1, cutoff=0.8):
+            meant = _closest(name, _VARIABLES, 0.8)
+            if meant:
                 report(logging.WARNING, "%s is not a variable of whop_middleware: did you mean %s?", name, meant)
 
 
@@ -304,66 +303,44 @@ def _check_client(config: WhopConfig) -> None:
         if not is_app_id or config.protocol != "oauth21":
             _refuse("client_secret", "is missing: set it to the secret that Whop shows beside the client id")
         if config.secret_key is None:
-            _refuse(
-                "secret_key", f"is missing, and a public client has no secret to derive it from: {settings.KEY_MEND}"
-            )
+            _refuse("secret_key", f"is missing, and a public client has no secret to derive it from: {values.KEY_MEND}")
     if config.protocol == "oauth21" and config.hub_login == "accept":
         _refuse("hub_login", 'cannot be "accept" in oauth21, where a code without our PKCE is of no use: use "restart"')
     if is_app_id and config.protocol == "v5":
-        message = (
-            'dialect (WHOP_DIALECT) is "v5", which refuses "app_…" client ids: leave it out, or use a v5 client id'
-        )
-        report(logging.WARNING, message)
+        report(logging.WARNING, 'dialect (WHOP_DIALECT) is "v5", which refuses "app_…" client ids: leave it out')
 
 
 def _own_paths(config: WhopConfig) -> dict[str, str]:
+    """Return the paths that the middleware answers itself, by the setting each comes from."""
     own = {"login_path": config.login_path, "logout_path": config.logout_path, "redirect_uri": config.redirect_path}
-    return {name: _bare(path) for name, path in own.items()}
-
-
-def _bare(path: str) -> str:
-    return path.partition("?")[0].rstrip("/") or "/"
-
-
-def _path_here(config: WhopConfig, page: str | None) -> str | None:
-    """Return the path of a page when it is on this site."""
-    if page is None or page.startswith("/"):
-        return page and _bare(page)
-    url = settings.any_url(page)
-    return _bare(url.path) if url.origin == config.origin else None
+    return {name: bare(path) for name, path in own.items()}
 
 
 def _check_paths(config: WhopConfig) -> None:
-    own = _own_paths(config)
     seen: dict[str, str] = {}
-    for name, path in own.items():
+    for name, path in _own_paths(config).items():
         other = seen.setdefault(path, name)
         if other != name:
             _refuse(name, f"has the same path as {other}: each needs its own", path)
-    for name, page in (
-        ("sign_in_page", config.sign_in_page),
-        ("denied_page", config.denied_page),
-        ("home", config.home),
-    ):
-        path_here = _path_here(config, page)
-        if path_here in seen and not (name == "sign_in_page" and path_here == own["login_path"]):
-            _refuse(name, f"cannot be the middleware's own path ({seen[path_here]}): use a page of the app", page)
+    pages = {"sign_in_page": config.sign_in_page, "denied_page": config.denied_page, "home": config.home}
+    for name, page in pages.items():
+        taken = seen.get(_path_here(config, page))
+        if taken and (name, taken) != ("sign_in_page", "login_path"):
+            _refuse(name, f"cannot be the middleware's own path ({taken}): use a page of the app", page)
     if "/*" in config.public:
         report(logging.WARNING, 'public (WHOP_PUBLIC) has "/*": nobody is asked to sign in (see mode="optional")')
 
 
+def _path_here(config: WhopConfig, page: str | None) -> str:
+    """Return the bare path of a page of this site, "" for another."""
+    if not page or page.startswith("/"):
+        return bare(page) if page else ""
+    url = addresses.any_url(page)
+    return bare(url.path) if url.origin == config.origin else ""
+
+
 def _check_rules(config: WhopConfig) -> None:
-    own, denied, landing = _own_paths(config), _path_here(config, config.denied_page), config.sign_in_page or ""
-    public = (*config.public, *([landing.partition("?")[0]] if landing.startswith("/") else []))
-    for rule, ids in config.require.items():
-        if _bare(rule) in own.values():
-            _refuse("require", "has a rule that never matches, since the middleware answers this path itself", rule)
-        if ids and _bare(rule) == denied:
-            _refuse("require", "has a rule for denied_page, which is open to everyone signed in: remove one", rule)
-        for open_to_all in public:
-            if _covers(open_to_all, rule):
-                _refuse("require", f'has a rule that never matches, since "{open_to_all}" is public: remove one', rule)
-
-
-def _covers(open_to_all: str, rule: str) -> bool:
-    return open_to_all == rule or (open_to_all.endswith("/*") and rule.startswith(open_to_all[:-1]))
+    own, *pages = tuple(_own_paths(config).values()), config.sign_in_page, config.denied_page
+    landing, denied = (page.partition("?")[0] if page and page.startswith("/") else "" for page in pages)
+    public = (*config.public, landing) if landing else config.public
+    _BY_NAME["require"].check(rules.refuse_idle, config.require, own=own, public=public, denied=denied and bare(denied))
