@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import httpx
 
 
+# All of visible ASCII but the backslash, which browsers leave alone in a query and some take for a slash.
+_QUERY = "".join(map(chr, range(0x21, 0x7F))).replace("\\", "")
+
 ResultT = TypeVar("ResultT")
 
 
@@ -46,7 +49,7 @@ class Request:
     def target(self) -> str:
         """Return the path and query asked for, percent-encoded, below the prefix."""
         path = quote(self.path, safe="/:@!$&'()*+,;=~", errors="replace")
-        return f"{path}?{self.query}" if self.query else path
+        return f"{path}?{quote(self.query.encode('latin-1', 'replace'), safe=_QUERY)}" if self.query else path
 
 
 class Forward(NamedTuple):

@@ -63,7 +63,7 @@ class SignIn:
         self.dialect = dialect
         self.upstream = upstream
         self.purchase = purchase
-        self._codes: dict[str, None] = {}
+        self._codes: dict[str, Arrival] = {}
 
     # Starting
 
@@ -148,9 +148,9 @@ class SignIn:
         parameters = read_parameters(request.query)
         arrival = Arrival(request, session, parameters or {}, new_reference(), now())
         if parameters is None or ("code" in parameters) == ("error" in parameters):
-            return self._page(arrival, "bad_callback", 400, None)
+            return self._refusal(arrival, "bad_callback")
         if self.dialect.issuer is not None and parameters.get("iss", self.dialect.issuer) != self.dialect.issuer:
-            return self._page(arrival, "issuer_mismatch", 400, None)
+            return self._refusal(arrival, "issuer_mismatch")
         if "error" in parameters:
             return self._error(arrival)
         if "state" in parameters:
@@ -167,7 +167,7 @@ class SignIn:
             return self._fault(arrival, SignInDeclined("the person declined on Whop's page"), return_path)
         if error in ("server_error", "temporarily_unavailable"):
             return self._fault(arrival, WhopUnreachable(f"Whop answered {error} at the authorize page"), return_path)
-        return self._page(arrival, "bad_callback", 400, return_path)
+        return self._refusal(arrival, "bad_callback", return_path)
 
     def _with_state(self, arrival: Arrival) -> Flow[Reply]:
         request, text = arrival.request, arrival.parameters["state"]
@@ -218,16 +218,15 @@ class SignIn:
 
     def _without_state(self, arrival: Arrival) -> Flow[Reply]:
         if not is_document(arrival.request):
-            return self._page(arrival, "bad_callback", 400, None)
+            return self._refusal(arrival, "bad_callback")
         policy = self._hub_policy(arrival.request)
         if policy == "reject":
-            return self._page(arrival, "state_missing", 400, None)
+            return self._refusal(arrival, "state_missing")
         if policy == "restart":
             return self._restart(arrival, self.config.home, "a code without a state")
         code = arrival.parameters["code"]
-        if code in self._codes:
+        if self._codes.setdefault(code, arrival) is not arrival:
             return self._restart(arrival, self.config.home, "the same code is being exchanged already")
-        self._codes[code] = None
         trim(self._codes, _CODES_KEPT)
         try:
             return (yield from self._hub(arrival))
@@ -313,6 +312,13 @@ class SignIn:
         self._log_fault(arrival, error)
         retry_after = error.retry_after if isinstance(error, WhopUnreachable) else None
         return self._page(arrival, error.code, error.status, return_path, retry_after)
+
+    def _refusal(self, arrival: Arrival, code: str, return_path: str | None = None) -> Reply:
+        reference = arrival.reference
+        report(
+            logging.INFO, "Callback refused: %s [%s]", code, reference, event="failure", code=code, reference=reference
+        )
+        return self._page(arrival, code, 400, return_path)
 
     def _page(
         self, arrival: Arrival, code: str, status: int, return_path: str | None, retry_after: int | None = None

@@ -24,15 +24,18 @@ class Site:
 
     def __init__(self, config: WhopConfig) -> None:
         self.config = config
-        pages = (config.sign_in_page, config.denied_page)
-        self.sign_in_path, self.denied_path = (
-            page.partition("?")[0] if page is not None and page.startswith("/") else None for page in pages
-        )
+        self.sign_in_path, self.denied_path = map(self._own_path_of, (config.sign_in_page, config.denied_page))
         also_public = () if self.sign_in_path in (None, config.login_path) else (self.sign_in_path,)
         self.public = PublicPaths((*config.public, *(path for path in also_public if path)))
         self.rules = Rules(config.require)
         self.known_endpoints: dict[str, Mapping[str, Endpoint]] = {}
         """The middleware's own paths by prefix, as far as requests have asked."""
+
+    def _own_path_of(self, page: str | None) -> str | None:
+        """Return the path of a page on this site: closed, a redirect to it would go round in circles."""
+        if page is None or page.startswith("/"):
+            return page and page.partition("?")[0]
+        return urlsplit(page).path or "/" if origin_of(page) == self.config.origin else None
 
     def endpoints(self, prefix: str) -> Mapping[str, Endpoint]:
         """Return the middleware's own paths below a prefix. The callback path is `redirect_uri`'s less the prefix."""
@@ -108,7 +111,7 @@ class Site:
         return safe_return_path(value, own=(*own, self.config.redirect_path), home=self.config.home)
 
     def path_of_own_url(self, request: Request, url: str | None) -> str | None:
-        """Return path and query (below the prefix) of a full URL of this app, `None` for any other, also on our origin."""
+        """Return path and query (below the prefix) of a full URL of this app, else `None`, also on our origin."""
         if not url or origin_of(url) != self.origin(request):
             return None
         parts = urlsplit(url)
