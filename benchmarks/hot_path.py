@@ -1,6 +1,6 @@
-"""What a request costs: nanoseconds added over the bare app, beside Starlette's and Flask's own sessions in the same run.
+"""What a request costs: ns added over the bare app, beside Starlette's and Flask's own sessions in the same run."""
 
-Prints medians over interleaved rounds, so that a busy machine slows all alike; asserts nothing, so that it fails no build.
+Prints medians over interleaved rounds, so that a busy machine slows all alike; asserts nothing, fails no build.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What the middleware costs, measured beside well-known references in the same run. Asserts nothing."""
