@@ -1,4 +1,4 @@
-"""What a request costs: ns added over the bare app, beside Starlette's and Flask's own sessions in the same run."""
+"""What a request costs: ns added over the bare app, beside Starlette's and Flask's own sessions in the same run.
 
 Prints medians over interleaved rounds, so that a busy machine slows all alike; asserts nothing, fails no build.
 """
