@@ -45,6 +45,7 @@ class Gate:
         self._has_public = bool(self._exact or self._prefixes)
         self._verified = self.sessions.verified
         self._ready: dict[str, Mapping[str, Endpoint]] = {}
+        self._announced = False
         self._owners_told = False
 
     def at_once(self, method: str, path: str, prefix: str, scheme: str, cookie: bytes) -> Forward | None:
@@ -83,8 +84,7 @@ class Gate:
 
     def handle(self, request: Request) -> Flow[Forward | Reply]:
         """Decide about any request."""
-        if not self._ready:
-            startup.announce(self.site, request)
+        self._announced = self._announced or startup.announce(self.site, request)
         endpoints = self.site.endpoints(request.prefix)
         self._ready = self.site.known_endpoints
         cookie, secure = cookie_header(request), self.site.is_secure(request.scheme)

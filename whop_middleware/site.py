@@ -63,12 +63,12 @@ class Site:
 
     def origin(self, request: Request) -> str | None:
         """Return our own origin as the browser sees it, `None` when the `Host` is malformed."""
-        if self.config.origin is not None:
-            return self.config.origin
+        return self.config.origin or self.origin_asked_for(request)
+
+    def origin_asked_for(self, request: Request) -> str | None:
+        """Return the origin that a request names by its `Host`, `None` when that is malformed."""
         host = request.header("host") or ""
-        if not _HOST.fullmatch(host):
-            return None
-        return origin_of(f"{request.scheme}://{host}")
+        return origin_of(f"{request.scheme}://{host}") if _HOST.fullmatch(host) else None
 
     def redirect_uri(self, request: Request) -> str:
         """Return the Callback URL to give to Whop; equal for the authorize and the token request."""
