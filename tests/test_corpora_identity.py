@@ -95,8 +95,8 @@ def cooked(op: Entry, at: int) -> list[str]:
     if kind == "iat":
         return [session(float("nan") if op["value"] == "NaN" else op["value"])]
     if kind == "age":
-        names: dict[str | int, int] = {"max": MAX_AGE, "max+1": MAX_AGE + 1}
-        return [session(at - names.get(op["seconds"], op["seconds"]))]
+        names = {"max": MAX_AGE, "max+1": MAX_AGE + 1}
+        return [session(at - (names[op["seconds"]] if op["seconds"] in names else op["seconds"]))]
     simple: dict[str, Callable[[], str]] = {
         "append": lambda: good + op["text"],
         "b64_noncanonical": lambda: good[:-1] + chr(ord(good[-1]) + 1),

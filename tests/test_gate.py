@@ -147,6 +147,13 @@ def test_an_odd_prefix_never_makes_a_location_leave_the_site() -> None:
     assert location(Core().reply("/a", prefix="//evil.example/..")) == "/login/whop?next=/a"
 
 
+def test_a_prefix_that_a_client_makes_up_costs_no_memory() -> None:
+    core = Core()
+    for number in range(200):
+        assert core.forward("/health", prefix=f"/made-up-{number}").public
+    assert len(core.gate.site.known_endpoints) <= 64
+
+
 # Forms
 
 

@@ -6,11 +6,13 @@ import json
 import random
 import tracemalloc
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from itsdangerous import Signer
 
+from whop_middleware.bounded import trim
 from whop_middleware.messages import Forward
 from whop_middleware.sessions import (
     COOKIE_LIMIT,
@@ -174,6 +176,15 @@ def test_a_signed_payload_that_is_not_ours_is_no_session(payload: Any) -> None:
     assert maker.open_session(signed(maker, payload), 1_000_000) is None
 
 
+def test_someone_let_in_without_a_purchase_is_admin_of_everything() -> None:
+    core = Core(require={"/vip/*": "prod_v", "/*": "prod_a"}, allow_users="user_1,user_2").signed_in()
+    for path in ("/", "/vip/x", "/a//b"):
+        user = core.forward(path).user
+        assert user is not None
+        assert user.access == {"prod_a": "admin", "prod_v": "admin"}
+    assert core.whop.asked == []
+
+
 # Time
 
 
@@ -325,6 +336,16 @@ def test_the_map_is_bounded_and_the_oldest_go_first(monkeypatch: pytest.MonkeyPa
     assert sum(map(len, core.gate.sessions.verified)) <= 8
 
 
+def test_the_map_is_left_to_another_thread_that_changes_it() -> None:
+    class Changing(dict[int, int]):
+        def __iter__(self) -> Iterator[int]:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    kept = Changing({1: 1, 2: 2})
+    trim(kept, 1)
+    assert len(kept) == 2
+
+
 def test_the_same_cookie_gives_the_same_answer_object() -> None:
     core = Core().signed_in()
     assert core.forward("/").user is core.forward("/other").user
@@ -368,7 +389,7 @@ def test_a_signed_state_that_is_not_ours_is_none(text: str) -> None:
 def test_an_over_long_cookie_is_not_even_looked_at() -> None:
     core = Core()
     core.cookies = {f"{NAME}_login": "a" * 5000, NAME: "b" * 5000}
-    assert location(core.reply("/")).startswith("/login/whop")
+    assert location(core.reply("/login/whop")).startswith("https://whop.com/oauth?")
     assert core.gate.sessions.open_state("a" * 3000) is None
 
 

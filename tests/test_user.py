@@ -60,6 +60,11 @@ def test_a_user_survives_copying_and_pickling(again: Callable[[WhopUser], WhopUs
     assert type(again(USER).access) is Access
 
 
+def test_access_needs_no_copying() -> None:
+    assert copy.copy(USER.access) is USER.access
+    assert copy.deepcopy(USER.access) is USER.access
+
+
 def test_a_user_goes_into_json() -> None:
     assert json.loads(json.dumps(asdict(USER))) == {
         "id": "user_1", "username": "alice", "name": "Alice", "email": None, "profile_pic_url": None,
