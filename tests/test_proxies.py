@@ -408,9 +408,6 @@ MIXED = """
             STRIPPED,
             "http://127.0.0.1:{port}/shop/callback/whop",
             id="a stripped prefix",
-            marks=pytest.mark.xfail(
-                reason="each arrival becomes a new return path, so no start is the tenth", strict=True
-            ),
         ),
         pytest.param(MIXED, "http://127.0.0.1:{other}/callback/whop", id="an http and https mix"),
     ],

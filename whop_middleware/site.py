@@ -25,6 +25,9 @@ class Site:
     def __init__(self, config: WhopConfig) -> None:
         self.config = config
         self.sign_in_path, self.denied_path = map(self._own_path_of, (config.sign_in_page, config.denied_page))
+        # Where a proxy strips a prefix, the callback arrives as a page: never a place to come back to with a code.
+        segments = config.redirect_path.rstrip("/").split("/")
+        self._callback_spellings = tuple(f"/{'/'.join(segments[first:])}" for first in range(1, len(segments)))
         also_public = () if self.sign_in_path in (None, config.login_path) else (self.sign_in_path,)
         self.public = PublicPaths((*config.public, *(path for path in also_public if path)))
         self.rules = Rules(config.require)
@@ -108,7 +111,7 @@ class Site:
         """Return a `next` that stays on this site and off the middleware's own paths, else `home`."""
         own = [*self.endpoints(request.prefix)]
         own += [f"{request.prefix.rstrip('/')}{path}" for path in own]
-        return safe_return_path(value, own=(*own, self.config.redirect_path), home=self.config.home)
+        return safe_return_path(value, own=(*own, *self._callback_spellings), home=self.config.home)
 
     def path_of_own_url(self, request: Request, url: str | None) -> str | None:
         """Return path and query (below the prefix) of a full URL of this app, else `None`, also on our origin."""
