@@ -8,8 +8,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from html import escape
-from http import HTTPStatus
 
 from .errors import AccessDenied
 from .messages import Reply
@@ -111,7 +109,21 @@ def html(
 
 
 def _text(text: str) -> str:
-    return escape(_BIDI_CONTROLS.sub("", text))
+    return _escape(_BIDI_CONTROLS.sub("", text))
+
+
+def _escape(text: str) -> str:
+    # Imported late, as in `phrase`: what only a page needs is no part of the import's cost.
+    from html import escape
+
+    return escape(text)
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status (RFC 9110 section 15)."""
+    from http import HTTPStatus
+
+    return HTTPStatus(status).phrase
 
 
 def _ways_on(actions: Sequence[Action]) -> str:
@@ -120,7 +132,7 @@ def _ways_on(actions: Sequence[Action]) -> str:
 
 def _way_on(action: Action) -> str:
     look = ' class="primary"' if action.primary else ""
-    label, href = _text(action.label), escape(action.href)
+    label, href = _text(action.label), _escape(action.href)
     if action.post:
         return f'<form method="post" action="{href}"><button{look}>{label}</button></form>\n'
     return f'<a{look} href="{href}">{label}</a>\n'
@@ -243,14 +255,14 @@ def problem(
     """Return an `application/problem+json` answer (RFC 9457) for a script. `retry_after` is in seconds."""
     fields = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
     }
     if login_url is not None:
         fields["login_url"] = login_url
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == 401:
         headers = (_CHALLENGE, *headers)
     if retry_after is not None:
         headers = (("Retry-After", str(retry_after)), *headers)
@@ -265,7 +277,7 @@ def redirect(location: str, *, headers: Sequence[Header] = ()) -> Reply:
 
 def empty(status: int = 204, *, headers: Sequence[Header] = ()) -> Reply:
     """Return an answer without a body; every status but 204 names a type, as the WSGI validator asks."""
-    kind = () if status == HTTPStatus.NO_CONTENT else (_PLAIN,)
+    kind = () if status == 204 else (_PLAIN,)
     return Reply(status, (*kind, _NO_STORE, *headers))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 
 logger = logging.getLogger("whop_middleware")
 
@@ -16,4 +16,4 @@ def report(level: int, message: str, *values: object, **fields: object) -> None:
 
 def new_reference() -> str:
     """Return the short id that a page shows and its log line carries."""
-    return secrets.token_hex(5)
+    return os.urandom(5).hex()

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
-import secrets
+import os
 import time
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
@@ -83,7 +83,7 @@ class LoginCookie:
     @classmethod
     def new(cls) -> LoginCookie:
         """Return a cookie with a fresh random key."""
-        return cls(secrets.token_bytes(16))
+        return cls(os.urandom(16))
 
     def derive(self, purpose: str, nonce: str) -> str:
         """Return 43 URL-safe characters that only this browser's key and this nonce give (RFC 7636 section 4.1)."""
@@ -290,7 +290,7 @@ class Sessions:
 
     def seal_state(self, login: LoginCookie, return_path: str, *, restarted: bool, now: float) -> tuple[str, State]:
         """Return a fresh state of at most 2,048 characters, bound to the browser's key."""
-        nonce = secrets.token_urlsafe(12)
+        nonce = _b64(os.urandom(12))
         state = State(return_path, nonce, login.derive("state", nonce)[:22], int(now), restarted)
         text = "\n".join((str(state.issued_at), nonce, state.binding, "r" if restarted else "", return_path))
         return self._state_signer.sign(_b64(text.encode())).decode(), state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .config import WhopConfig
@@ -11,6 +10,7 @@ from .drive import Driver
 from .gate import Gate
 from .identity import set_identity
 from .messages import Forward, Reply, Request
+from .pages import phrase
 from .responses import private_text_headers
 from .user import KEY
 
@@ -107,5 +107,5 @@ def _reply(reply: Reply, method: str, start_response: StartResponse) -> Iterable
     headers = list(reply.headers)
     if reply.status != 204:
         headers.append(("Content-Length", str(len(reply.body))))
-    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    start_response(f"{reply.status} {phrase(reply.status)}", headers)
     return [] if method == "HEAD" or not reply.body else [reply.body]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from whop_middleware.paths import is_odd
@@ -80,7 +79,7 @@ def is_local_host(host: str) -> bool:
     """
     name = _host_name(host)
     if name is None or name.startswith("["):
-        return name is not None and IPv6Address(name[1:-1]) == IPv6Address("::1")
+        return name == "[::1]"
     if name.rpartition(".")[2][:1].isdigit():
         return _is_local_number(name)
     return "." not in name or name.endswith((".localhost", ".test"))
@@ -88,6 +87,8 @@ def is_local_host(host: str) -> bool:
 
 def _is_local_number(name: str) -> bool:
     """Decide for a name whose last label starts with a digit: browsers may read it as an IPv4 address."""
+    from ipaddress import IPv4Address
+
     try:
         # Without a dot, a number is the whole address (WHATWG URL, "ends in a number").
         return IPv4Address(name if "." in name else int(name, 0)).is_loopback
@@ -103,6 +104,9 @@ def _host_name(host: str) -> str | None:
     name = parts[1].lower().removesuffix(".")
     if not name.startswith("["):
         return name if all(name.split(".")) else None
+    # Imported late: few hosts are addresses, and every start of every worker would pay for it.
+    from ipaddress import IPv6Address
+
     try:
         return f"[{IPv6Address(name[1:-1])}]"
     except ValueError:
