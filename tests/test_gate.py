@@ -179,6 +179,13 @@ def test_a_form_sent_without_a_session_gets_a_page_with_a_button(referer: str | 
     assert f'href="/login/whop?next={wanted}"' in reply.body.decode()
 
 
+def test_with_a_malformed_host_no_referer_is_ours() -> None:
+    core = Core(redirect_uri="/callback/whop")
+    for referer in ("https://[", "https://a b/x", f"{ORIGIN}/x"):
+        reply = core.reply("/save", (*FORM, ("Referer", referer)), method="POST", host="a b")
+        assert b'href="/login/whop?next=/"' in reply.body
+
+
 def test_a_form_of_an_old_browser_is_known_by_what_it_accepts() -> None:
     reply = Core().reply("/save", (("Accept", "text/html,*/*;q=0.8"),), method="POST")
     assert header(reply, "Content-Type") == "text/html; charset=utf-8"

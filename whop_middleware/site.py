@@ -115,7 +115,8 @@ class Site:
 
     def path_of_own_url(self, request: Request, url: str | None) -> str | None:
         """Return path and query (below the prefix) of a full URL of this app, else `None`, also on our origin."""
-        if not url or origin_of(url) != self.origin(request):
+        origin = self.origin(request)
+        if not url or origin is None or origin_of(url) != origin:
             return None
         parts = urlsplit(url)
         path = parts.path or "/"
