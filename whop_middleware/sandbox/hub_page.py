@@ -122,7 +122,7 @@ def _faults(faults: Faults, calls: Counter[str]) -> str:
 def _fault(name: str, faults: Faults, calls: int) -> str:
     title, about = _ENDPOINTS[name]
     now = faults.kind(name)
-    count = f" · called {calls} times" if calls else ""
+    count = f" · called {'once' if calls == 1 else f'{calls} times'}" if calls else ""
     off = _button("kind", "", "Works", pressed=now is None, look="off")
     kinds = "".join(_button("kind", kind, _KINDS[kind], pressed=kind == now) for kind in KINDS)
     return (
