@@ -216,7 +216,7 @@ def test_redirects(entry: Entry, whop: FakeWhop) -> None:
             browser = Browser(site)
             began = time.perf_counter()
             leaving = browser.get(f"/login/whop?next={spelling}")
-            assert time.perf_counter() - began < 0.5
+            assert time.perf_counter() - began < 2
             assert leaving.location.startswith("https://whop.com/oauth?")
             answers.append(browser.send("GET", whop.approve(leaving.location)))
         landing = assert_alike(answers).location
@@ -248,7 +248,7 @@ def test_paths(entry: Entry) -> None:
     for site in both(public=("/health", "/favicon.ico", "/public", "/public/*")):
         began = time.perf_counter()
         twice = [decide(site, entry) for _ in range(2)]
-        assert time.perf_counter() - began < 0.5
+        assert time.perf_counter() - began < 2
         assert twice[0].called == twice[1].called
         answers.append(twice[0])
     answer = assert_alike(answers)

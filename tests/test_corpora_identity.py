@@ -143,7 +143,7 @@ def test_cookies(entry: Entry, clock: Clock, caplog: pytest.LogCaptureFixture) -
         for site in sites:
             began = time.perf_counter()
             answers.append(site.request("GET", "/a", (("Accept", "application/json"), *cookie)))
-            assert time.perf_counter() - began < 0.25
+            assert time.perf_counter() - began < 2
         answer = assert_alike(answers)
         found = answer.user.id if answer.user else None
         assert found in {
