@@ -69,7 +69,7 @@ class WhopMiddleware:
             request = read_request(scope)
             answer = await self._driver.arun(self._gate.handle(request), self._gate.budget(request))
             if isinstance(answer, Reply):
-                await _REPLIES[kind](answer, scope, receive, send)
+                await send_reply(answer, scope, receive, send)
                 return
             decision = answer
         user = decision.user
@@ -122,17 +122,18 @@ def _private(send: Send, decision: Forward) -> Send:
     return private_send
 
 
-async def _reply_http(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    await _send_response("http.response", reply, b"" if scope["method"] == "HEAD" else reply.body, send)
+async def send_reply(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a reply to a request, or refuse a WebSocket before the handshake with it.
 
-
-async def _reply_websocket(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse before the handshake: by the denial response extension where there is one, else by a close code."""
-    if "websocket.http.response" in (scope.get("extensions") or {}):
+    The refusal goes by the denial response extension where the server has it, else by a close code.
+    """
+    if scope["type"] == "http":
+        await _send_response("http.response", reply, b"" if scope["method"] == "HEAD" else reply.body, send)
+    elif "websocket.http.response" in (scope.get("extensions") or {}):
         await _send_response("websocket.http.response", reply, reply.body, send)
-        return
-    await receive()
-    await send({"type": "websocket.close", "code": _CLOSE_CODES.get(reply.status, 4401), "reason": ""})
+    else:
+        await receive()
+        await send({"type": "websocket.close", "code": _CLOSE_CODES.get(reply.status, 4401), "reason": ""})
 
 
 async def _send_response(kind: str, reply: Reply, body: bytes, send: Send) -> None:
@@ -145,9 +146,3 @@ def _raw_headers(reply: Reply) -> list[tuple[bytes, bytes]]:
     if reply.status != 204:
         headers = (*headers, ("Content-Length", str(len(reply.body))))
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-
-
-_REPLIES: dict[str, Callable[[Reply, Scope, Receive, Send], Awaitable[None]]] = {
-    "http": _reply_http,
-    "websocket": _reply_websocket,
-}

@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from . import pages
-from .asgi import read_request
+from .asgi import Receive, Scope, Send, read_request, send_reply
 from .config import WhopConfig
 from .drive import Driver
 from .errors import ConfigError
@@ -32,10 +30,6 @@ app: ForwardAuth
 AUTH_PATH = "/auth"
 ANSWER_QUERY = "answer"
 """`GET /auth?answer` gives nginx the whole answer that `auth_request` throws away. It lets nobody in."""
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _TARGET = re.compile(r"/[^\x00-\x20#\x7f]*")
 _METHOD = re.compile(r"[A-Z]{1,32}")
@@ -131,7 +125,7 @@ class ForwardAuth:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] in ("http", "websocket"):
-            await _send(await self._answer(read_request(scope)), scope, receive, send)
+            await send_reply(await self._answer(read_request(scope)), scope, receive, send)
         else:
             raise RuntimeError(f"whop_middleware does not know the ASGI scope type {scope['type']!r}")
 
@@ -198,21 +192,6 @@ async def _live(receive: Receive, send: Send) -> None:
     for event in ("startup", "shutdown"):
         await receive()
         await send({"type": f"lifespan.{event}.complete"})
-
-
-async def _send(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        # A front may pass a handshake on as it came; what counts is the status, and it must never be a handshake.
-        kind = "websocket.http.response"
-        if kind not in (scope.get("extensions") or {}):
-            await receive()
-            await send({"type": "websocket.close", "code": 4401, "reason": ""})
-            return
-    length = () if reply.status == 204 else (("Content-Length", str(len(reply.body))),)
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (*reply.headers, *length)]
-    await send({"type": f"{kind}.start", "status": reply.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else reply.body})
 
 
 def from_environment() -> ForwardAuth:
