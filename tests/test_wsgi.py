@@ -88,6 +88,15 @@ def test_cookie_headers_joined_by_the_server_are_read_together() -> None:
         assert site.request("GET", "/a", (*FETCH, ("Cookie", "a=1"), cookie(), ("Cookie", "b=2"))).called
 
 
+def test_a_cookie_with_a_comma_never_wins_over_the_browser_s_own() -> None:
+    """A neighbouring host can set such a cookie for the whole domain, though not one of the name `__Host-…`."""
+    site, mine, planted = WsgiSite(make_config()), cookie(id="user_1")[1], cookie(id="user_2")[1]
+    for _ in range(2):
+        answer = site.request("GET", "/a", (*FETCH, ("Cookie", f"a=x,{planted}; {mine}; b=y,{planted}")))
+        assert answer.user is not None
+        assert answer.user.id == "user_1"
+
+
 @pytest.mark.parametrize("path", ["/a", "/login/whop", "/logout/whop", "/callback/whop"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "OPTIONS"])
 @pytest.mark.parametrize("headers", [NAVIGATION, FETCH])

@@ -57,7 +57,7 @@ class WhopWSGIMiddleware:
         if not (path.isascii() and prefix.isascii()):
             path, prefix = _decoded(path), _decoded(prefix)
         cookie = environ.get("HTTP_COOKIE")
-        raw = b"" if cookie is None else _cookie_bytes(cookie)
+        raw = b"" if cookie is None else _cookie(cookie).encode("latin-1", "replace")
         return self._gate.at_once(environ["REQUEST_METHOD"], path, prefix, environ["wsgi.url_scheme"], raw)
 
 
@@ -66,9 +66,13 @@ def _decoded(text: str) -> str:
     return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _cookie_bytes(cookie: str) -> bytes:
-    # Servers join repeated Cookie headers with a comma; our values hold none.
-    return (cookie.replace(",", ";") if "," in cookie else cookie).encode("latin-1", "replace")
+def _cookie(cookie: str) -> str:
+    """Return a `Cookie` header in which those that the server joined with a comma can be read as well.
+
+    What stands between semicolons comes first: a cookie that a neighbouring host set, with a comma and our name in its
+    value, must never win over the browser's own.
+    """
+    return f"{cookie}; {cookie.replace(',', ';')}" if "," in cookie else cookie
 
 
 def read_request(environ: WSGIEnvironment) -> Request:
@@ -76,7 +80,7 @@ def read_request(environ: WSGIEnvironment) -> Request:
     headers = [
         (key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_")
     ]
-    headers = [(name, value.replace(",", ";") if name == "cookie" else value) for name, value in headers]
+    headers = [(name, _cookie(value) if name == "cookie" else value) for name, value in headers]
     if "HTTP_HOST" not in environ:
         headers.append(("host", f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"))
     return Request(
