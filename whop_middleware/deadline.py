@@ -1,10 +1,11 @@
-"""An `httpx.Client` whose every call ends at a fixed moment, however slowly bytes arrive. Starts no thread.
+"""HTTP clients whose calls end at a fixed moment, however slowly bytes arrive. Starts no thread, leaves nothing open.
 
 httpx's own timeouts bound each read, not the call: a server that sends one byte a second would hold a worker for hours.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -65,14 +66,59 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        left = self.left(httpcore.ConnectTimeout)
-        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options), self)
+        """Try each address of a host in turn; one that is silent must leave time for the next."""
+        addresses = self._addresses(host, port)
+        for tried, address in enumerate(addresses, 1):
+            left = self.left(httpcore.ConnectTimeout) / (len(addresses) - tried + 1)
+            try:
+                return _Stream(super().connect_tcp(address, port, left, local_address, socket_options), self)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if tried == len(addresses):
+                    raise
+        raise httpcore.ConnectError("the host has no address")
+
+    @staticmethod
+    def _addresses(host: str, port: int) -> list[str]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class _AsyncBackend(httpcore.AnyIOBackend):
+    """Remembers its connections: httpcore loses one whose TLS handshake is cancelled, and the loop keeps it open."""
+
+    def __init__(self) -> None:
+        self._opened: list[httpcore.AsyncNetworkStream] = []
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        self._opened.append(stream)
+        return stream
+
+    async def aclose(self) -> None:
+        for stream in self._opened:
+            await stream.aclose()
 
 
 class _Transport(httpx.HTTPTransport):
-    def __init__(self, context: ssl.SSLContext, backend: _Backend, proxy: str | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext, backend: _Backend, proxy: str | None) -> None:
         super().__init__(verify=context, proxy=proxy)
-        # The one place where httpx offers no setting: the pool's network backend.
+        # The one thing for which httpx offers no setting: the pool's network backend.
+        self._pool._network_backend = backend
+
+
+class _AsyncTransport(httpx.AsyncHTTPTransport):
+    def __init__(self, context: ssl.SSLContext, backend: _AsyncBackend, proxy: str | None) -> None:
+        super().__init__(verify=context, proxy=proxy)
         self._pool._network_backend = backend
 
 
@@ -82,13 +128,10 @@ class _ByEnvironment(httpx.BaseTransport):
     def __init__(self, context: ssl.SSLContext, backend: _Backend) -> None:
         self._context = context
         self._backend = backend
-        self._proxies = getproxies()
         self._opened: dict[str | None, _Transport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = self._proxies.get(request.url.scheme) or self._proxies.get("all")
-        if proxy is not None and proxy_bypass(request.url.host):
-            proxy = None
+        proxy = _proxy_for(request.url)
         if proxy not in self._opened:
             self._opened[proxy] = _Transport(self._context, self._backend, proxy)
         return self._opened[proxy].handle_request(request)
@@ -98,8 +141,39 @@ class _ByEnvironment(httpx.BaseTransport):
             transport.close()
 
 
+class _AsyncByEnvironment(httpx.AsyncBaseTransport):
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._backend = _AsyncBackend()
+        self._opened: dict[str | None, _AsyncTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = _proxy_for(request.url)
+        if proxy not in self._opened:
+            self._opened[proxy] = _AsyncTransport(self._context, self._backend, proxy)
+        return await self._opened[proxy].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in self._opened.values():
+            await transport.aclose()
+        await self._backend.aclose()
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if proxy is None or proxy_bypass(url.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
 def client(context: ssl.SSLContext) -> DeadlineClient:
     """Return a client for one sign-in."""
     backend = _Backend()
     backend.client = DeadlineClient(transport=_ByEnvironment(context, backend))
     return backend.client
+
+
+def async_client(context: ssl.SSLContext) -> httpx.AsyncClient:
+    """Return a client for one sign-in in an event loop, where cancelling a call ends it at its moment."""
+    return httpx.AsyncClient(transport=_AsyncByEnvironment(context))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import BadWhopAnswer, SignInError, WhopUnreachable
@@ -104,6 +105,8 @@ def _faults(reading: bool = False) -> Iterator[None]:
         raise kind("Whop's answer broke off" if reading else "Whop did not answer in HTTP") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise WhopUnreachable(f"Whop could not be reached ({type(error).__name__})") from error
+    except (ValueError, ImportError) as error:
+        raise WhopUnreachable("The proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used") from error
 
 
 @dataclass(slots=True)
@@ -112,7 +115,6 @@ class _Run:
 
     ends: float
     client: Any = None
-    opened: list[Any] = field(default_factory=list)
 
 
 class Driver:
@@ -157,25 +159,26 @@ class Driver:
         return self._send(ask, run)
 
     def _once(self, ask: Once, run: _Run) -> Any:
+        key = (os.getpid(), ask.key)  # what was in flight at a fork is the parent's, and never ends here
         while True:
             work = _Work(threading.Event())
-            known = self._work.setdefault(ask.key, work)
+            known = self._work.setdefault(key, work)
             if known is work:
-                return self._lead(ask, work, run)
+                return self._lead(ask, key, work, run)
             if not known.done.wait(max(run.ends - time.monotonic(), 0)):
                 raise WhopUnreachable("Whop took too long")
             if known.outcome is not None:
                 ask.flow.close()
                 return known.finish()
 
-    def _lead(self, ask: Once, work: _Work, run: _Run) -> Any:
+    def _lead(self, ask: Once, key: Hashable, work: _Work, run: _Run) -> Any:
         try:
             work.outcome = Step(result=self._finish(ask.flow, advance(ask.flow), run), done=True)
         except SignInError as error:
             work.outcome = error
             raise
         finally:
-            self._work.pop(ask.key, None)
+            self._work.pop(key, None)
             work.done.set()
         return work.finish()
 
@@ -267,7 +270,7 @@ class Driver:
         import anyio
 
         # An event belongs to its loop, and a thread runs one loop at a time.
-        key = (threading.get_ident(), ask.key)
+        key = (os.getpid(), threading.get_ident(), ask.key)
         while True:
             work = _Work(anyio.Event())
             known = self._work.setdefault(key, work)
@@ -307,10 +310,10 @@ class Driver:
         raise WhopUnreachable("Whop took too long")
 
     async def _aexchange(self, call: _Call, run: _Run) -> httpx.Response:
-        import httpx
+        from .deadline import async_client
 
         if run.client is None:
-            run.client = httpx.AsyncClient(verify=ssl_context())
+            run.client = async_client(ssl_context())
         with _faults():
             response = await run.client.send(call.prepare(), stream=True)
         body = bytearray()
