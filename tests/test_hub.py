@@ -305,3 +305,18 @@ def test_a_browser_signs_out_and_does_not_sign_in_again_by_itself(make_site: Mak
     assert (done.status, browser.cookies) == (200, {})
     assert not done.called
     assert browser.get("/").status == 303
+
+
+def test_codes_refused_twice_in_a_row_name_the_redirect_uri_once(
+    make_site: MakeSite, whop: FakeWhop, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = Browser(make_site())
+    whop.answers["token"] = httpx.Response(400, json={"error": "invalid_grant"})
+    assert browser.arrive_from_hub(whop).status == 400
+    assert "must equal the Callback URL" not in caplog.text
+    assert [browser.arrive_from_hub(whop).status for _ in range(3)] == [400] * 3
+    del whop.answers["token"]
+    assert browser.arrive_from_hub(whop).status == 303
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert f"{browser.site.prefix}/callback/whop: it must equal the Callback URL at Whop" in errors[0]

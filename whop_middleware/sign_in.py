@@ -64,6 +64,7 @@ class SignIn:
         self.upstream = upstream
         self.purchase = purchase
         self._codes: dict[str, Arrival] = {}
+        self._hub_refusals = 0
 
     # Starting
 
@@ -203,6 +204,10 @@ class SignIn:
             return self._back(arrival, state)
         if not state.restarted:
             return self._restart(arrival, state.return_path, "Whop refused the code")
+        self._suspect_redirect_uri(arrival, error)
+        return self._fault(arrival, error, state.return_path)
+
+    def _suspect_redirect_uri(self, arrival: Arrival, error: CodeRefused) -> None:
         report(
             logging.ERROR,
             "Whop refused the code twice in a row. The redirect_uri sent was %s: "
@@ -212,7 +217,6 @@ class SignIn:
             code=error.code,
             reference=arrival.reference,
         )
-        return self._fault(arrival, error, state.return_path)
 
     # A code without a state: the Whop Hub
 
@@ -248,10 +252,19 @@ class SignIn:
         try:
             found: SignedIn = yield from self._exchange(arrival, only_for=session.user.id if session else None)
         except SignInError as error:
+            self._count_refusal(arrival, error)
             return self._in_trouble(arrival, error, self.config.home)
+        self._hub_refusals = 0
         if found.verdicts is None:
             return self._restart(arrival, self.config.home, "the code is another person's than the session")
         return self._signed_in(arrival, found, self.config.home)
+
+    def _count_refusal(self, arrival: Arrival, error: SignInError) -> None:
+        # One refusal is a buyer's reload. The second in a row is told once: anybody can send made-up codes.
+        if isinstance(error, CodeRefused):
+            self._hub_refusals += 1
+            if self._hub_refusals == 2:
+                self._suspect_redirect_uri(arrival, error)
 
     # Both
 
