@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from . import pages, startup
+from .authorize import Authorize
 from .config import WhopConfig
 from .errors import AccessDenied, SignInError, WhopUnreachable
 from .fetch_metadata import is_document, is_navigation, is_prefetch, is_preflight, kind
@@ -17,7 +18,8 @@ from .paths import is_odd
 from .purchase import Needs, Purchase, Standing
 from .reports import new_reference, report
 from .sessions import CLOCK_SKEW, Entry, Session, Sessions, now
-from .sign_in import SignIn, cookie_header, with_cookies
+from .sign_in import SignIn
+from .sign_out import SignOut
 from .site import Endpoint, Site
 from .upstream import Upstream
 from .whop import dialect
@@ -37,7 +39,9 @@ class Gate:
         self.sessions = Sessions(config)
         self.upstream = Upstream()
         self.purchase = Purchase(self.site, self.sessions, self.upstream)
-        self.sign_in = SignIn(self.site, self.sessions, dialect(config), self.upstream, self.purchase)
+        self.authorize = Authorize(self.site, self.sessions, dialect(config))
+        self.sign_in = SignIn(self.authorize, self.upstream, self.purchase)
+        self.sign_out = SignOut(self.site, self.sessions)
         self._optional = config.mode == "optional"
         self._anonymous_passes = ANONYMOUS if self._optional else None
         self._secure = None if config.origin is None else config.origin.startswith("https")
@@ -87,7 +91,7 @@ class Gate:
         self._announced = self._announced or startup.announce(self.site, request)
         endpoints = self.site.endpoints(request.prefix)
         self._ready = self.site.known_endpoints
-        cookie, secure = cookie_header(request), self.site.is_secure(request.scheme)
+        cookie, secure = request.cookies, self.site.is_secure(request.scheme)
         entry = self.sessions.find(cookie, secure, now())
         if request.path in endpoints:
             return (yield from self._own_path(request, entry.session if entry else None))
@@ -99,7 +103,7 @@ class Gate:
         if entry is None and (public or self._optional):
             return Forward(None, cleared, public)
         if entry is None:
-            return with_cookies(self._anonymous(request), cleared)
+            return self._anonymous(request).with_cookies(cleared)
         if public:
             return Forward(entry.session.user, public=True)
         return (yield from self._signed_in(request, entry))
@@ -109,9 +113,9 @@ class Gate:
             return self._anonymous(request)
         endpoint = self.site.endpoints(request.prefix)[request.path]
         if endpoint == "login":
-            return self.sign_in.login(request)
+            return self.authorize.login(request)
         if endpoint == "logout":
-            return self.sign_in.logout(request, session)
+            return self.sign_out.answer(request, session)
         return (yield from self.sign_in.callback(request, session))
 
     # Nobody is signed in
@@ -169,7 +173,7 @@ class Gate:
         at = now()
         cookie = self.sessions.set_session(replace(session, sent_at=int(at)), self.site.is_secure(request.scheme), at)
         return_path = self.site.return_path(request, request.target)
-        return self.sign_in.start(request, return_path, cookies=(cookie,))
+        return self.authorize.start(request, return_path, cookies=(cookie,))
 
     def _decide(
         self,
@@ -187,7 +191,7 @@ class Gate:
         if standing.holds or self._optional:
             return Forward(session.user, cookies)
         if not standing.unknown:
-            return with_cookies(self._denied(request, session, needs), cookies)
+            return self._denied(request, session, needs).with_cookies(cookies)
         if self.config.api_key is None and not is_page_load(request):
             return self._unasked(request)
         return self._no_verdict(request, failure or WhopUnreachable("the purchase could not be checked"))

@@ -5,7 +5,7 @@ Plain frozen values. Performs no I/O and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -46,6 +46,11 @@ class Request:
         return tuple(value for key, value in self.headers if key == name)
 
     @property
+    def cookies(self) -> bytes:
+        """Return the `Cookie` header as bytes; several become one (RFC 9113 section 8.2.3)."""
+        return "; ".join(self.all_headers("cookie")).encode("latin-1", "replace")
+
+    @property
     def target(self) -> str:
         """Return the path and query asked for, percent-encoded, below the prefix."""
         path = quote(self.path, safe="/:@!$&'()*+,;=~", errors="replace")
@@ -70,6 +75,16 @@ class Reply:
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+
+    def with_headers(self, *headers: tuple[str, str]) -> Reply:
+        """Return the reply with these headers in place of others of their names."""
+        names = {name for name, _ in headers}
+        kept = tuple(pair for pair in self.headers if pair[0] not in names)
+        return Reply(self.status, (*kept, *headers), self.body)
+
+    def with_cookies(self, cookies: Iterable[str]) -> Reply:
+        """Return the reply with more `Set-Cookie` headers."""
+        return Reply(self.status, (*self.headers, *(("Set-Cookie", value) for value in cookies)), self.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,27 @@
-"""Login, callback and logout: signing in, as a flow. Performs no I/O; puts no code or token in a page or log."""
+"""The callback: a code becomes a session, as a flow. Performs no I/O; puts no code or token in a page or log."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from . import pages
+from .authorize import NO_REFERRER, Authorize
 from .bounded import trim
 from .errors import CodeRefused, CredentialsRefused, SignInDeclined, SignInError, StateError, WhopUnreachable
-from .fetch_metadata import is_document, is_navigation, is_prefetch, same_origin_only
+from .fetch_metadata import is_document, is_prefetch
 from .messages import Flow, Once, Reply, Request
-from .pages import Action
 from .purchase import Purchase
+from .query import read_callback
 from .reports import new_reference, report
-from .sessions import LoginCookie, Session, Sessions, State, Verdict, count_start, now
-from .site import Site
+from .sessions import Session, State, Verdict, now
 from .upstream import Upstream
 from .user import WhopUser
-from .whop import Dialect, code_challenge
 
-PARAMETER_LIMIT = 2048
-_QUERY_LIMIT = 16_384
-_PARAMETERS = ("code", "state", "error", "iss")
-_PRINTABLE = re.compile(r"[\x21-\x7e]{1,2048}")
-_STARTS_ALLOWED = 9
 _CODES_KEPT = 10_000
-_NO_REFERRER = ("Referrer-Policy", "no-referrer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,101 +44,40 @@ class Arrival:
 
 
 class SignIn:
-    """The three endpoints that the middleware answers itself, and the start of a sign-in for those who need one."""
+    """Answers the callback path; a browser that needs another start gets it from `Authorize`."""
 
-    def __init__(
-        self, site: Site, sessions: Sessions, dialect: Dialect, upstream: Upstream, purchase: Purchase
-    ) -> None:
-        self.site = site
-        self.config = site.config
-        self.sessions = sessions
-        self.dialect = dialect
+    def __init__(self, authorize: Authorize, upstream: Upstream, purchase: Purchase) -> None:
+        self.authorize = authorize
+        self.site = authorize.site
+        self.config = authorize.config
+        self.sessions = authorize.sessions
+        self.dialect = authorize.dialect
         self.upstream = upstream
         self.purchase = purchase
         self._codes: dict[str, Arrival] = {}
         self._hub_refusals = 0
 
-    # Starting
-
-    def login(self, request: Request) -> Reply:
-        """Answer the login path: off to Whop, with a state that comes back to `next`."""
-        if request.method not in ("GET", "HEAD"):
-            return pages.method_not_allowed("GET, HEAD")
-        return_path = self.site.return_path(request, _single(request.query, "next"))
-        return self.start(request, return_path)
-
-    def start(
-        self, request: Request, return_path: str, *, restarted: bool = False, cookies: tuple[str, ...] = ()
-    ) -> Reply:
-        """Send the browser to Whop's authorize page; the login cookie is set on navigations only."""
-        if refusal := self._wrong_origin(request):
-            return refusal
-        secure, at = self.site.is_secure(request.scheme), now()
-        login = self.sessions.find_login(cookie_header(request), secure, at) or LoginCookie.new()
-        if is_navigation(request) and request.method == "GET" and not is_prefetch(request):
-            login, count = count_start(login, return_path, at)
-            if count > _STARTS_ALLOWED:
-                reset = self.sessions.set_login(LoginCookie(login.key), secure, at)
-                return self._not_reached(request, return_path, (*cookies, reset))
-            cookies = (*cookies, self.sessions.set_login(login, secure, at))
-        state, opened = self.sessions.seal_state(login, return_path, restarted=restarted, now=at)
-        location = self.dialect.authorize_url(
-            redirect_uri=self.site.redirect_uri(request),
-            state=state,
-            scope=self.config.effective_scope,
-            nonce=login.derive("nonce", opened.nonce) if self.dialect.uses_pkce else None,
-            code_challenge=code_challenge(login.derive("verifier", opened.nonce)) if self.dialect.uses_pkce else None,
-        )
-        return pages.redirect(location, headers=(*_set_cookies(cookies), _NO_REFERRER))
-
-    def _wrong_origin(self, request: Request) -> Reply | None:
-        reference = new_reference()
-        home = (Action("To the start page", self.site.location(request, self.config.home)),)
-        if self.site.origin(request) is None:
-            return _with(pages.fault("bad_callback", 400, home, reference=reference), _NO_REFERRER)
-        if not self.site.is_insecure(request):
-            return None
-        host = request.header("host")
-        path = self.site.location(request, self.config.redirect_path)
-        message = "Sign-in over plain http is refused. Behind a TLS proxy set WHOP_REDIRECT_URI=https://%s%s [%s]"
-        report(logging.ERROR, message, host, path, reference, code="insecure_origin", reference=reference)
-        return _with(pages.fault("insecure_origin", 500, home, reference=reference), _NO_REFERRER)
-
-    def _not_reached(self, request: Request, return_path: str, cookies: tuple[str, ...]) -> Reply:
-        reference = new_reference()
-        report(
-            logging.ERROR,
-            "Ten sign-ins for one page within a minute, and none came back to the callback as a session. Check that "
-            "WHOP_REDIRECT_URI (%s) is the Callback URL at Whop; look for a stripped prefix or http/https [%s]",
-            self.site.redirect_uri(request),
-            reference,
-            code="callback_not_reached",
-            reference=reference,
-        )
-        page = pages.fault("callback_not_reached", 500, self._ways_on(request, return_path), reference=reference)
-        return _with(page, *_set_cookies(cookies), _NO_REFERRER)
-
     def _restart(self, arrival: Arrival, return_path: str, reason: str) -> Reply:
         message = "Sign-in starts over: %s [%s]"
         reference = arrival.reference
         report(logging.INFO, message, reason, reference, event="restart", reason=reason, reference=reference)
-        return self.start(arrival.request, return_path, restarted=True)
+        return self.authorize.start(arrival.request, return_path, restarted=True)
 
     # The callback
 
     def callback(self, request: Request, session: Session | None) -> Flow[Reply]:
         """Answer the callback path (RFC 6749 section 4.1.2; Whop's Web Apps guide)."""
         if request.method == "HEAD" or (request.method == "GET" and is_prefetch(request)):
-            return _with(pages.empty(), _NO_REFERRER)
+            return pages.empty().with_headers(NO_REFERRER)
         if request.method != "GET":
-            return _with(pages.method_not_allowed("GET, HEAD"), _NO_REFERRER)
-        if refusal := self._wrong_origin(request):
+            return pages.method_not_allowed("GET, HEAD").with_headers(NO_REFERRER)
+        if refusal := self.authorize.wrong_origin(request):
             return refusal
         reply = yield from self._arrive(request, session)
-        return _with(reply, _NO_REFERRER)
+        return reply.with_headers(NO_REFERRER)
 
     def _arrive(self, request: Request, session: Session | None) -> Flow[Reply]:
-        parameters = read_parameters(request.query)
+        parameters = read_callback(request.query)
         arrival = Arrival(request, session, parameters or {}, new_reference(), now())
         if parameters is None or ("code" in parameters) == ("error" in parameters):
             return self._refusal(arrival, "bad_callback")
@@ -174,7 +105,7 @@ class SignIn:
         request, text = arrival.request, arrival.parameters["state"]
         secure = self.site.is_secure(request.scheme)
         state = self.sessions.open_state(text)
-        login = self.sessions.find_login(cookie_header(request), secure, arrival.began)
+        login = self.sessions.find_login(request.cookies, secure, arrival.began)
         if state is None or login is None or not self.sessions.is_good_state(state, login, arrival.began):
             return self._bad_state(arrival, state)
         verifier = login.derive("verifier", state.nonce) if self.dialect.uses_pkce else None
@@ -309,7 +240,7 @@ class SignIn:
             duration=at - arrival.began,
             reference=arrival.reference,
         )
-        return pages.redirect(self.site.location(arrival.request, return_path), headers=_set_cookies(cookies))
+        return pages.redirect(self.site.location(arrival.request, return_path)).with_cookies(cookies)
 
     def _back(self, arrival: Arrival, state: State | None) -> Reply:
         return_path = state.return_path if state is not None else self.config.home
@@ -336,11 +267,8 @@ class SignIn:
     def _page(
         self, arrival: Arrival, code: str, status: int, return_path: str | None, retry_after: int | None = None
     ) -> Reply:
-        actions = self._ways_on(arrival.request, return_path or self.config.home)
+        actions = self.authorize.ways_on(arrival.request, return_path or self.config.home)
         return pages.fault(code, status, actions, reference=arrival.reference, retry_after=retry_after)
-
-    def _ways_on(self, request: Request, return_path: str) -> tuple[Action, ...]:
-        return (Action("Try again", self.site.login_location(request, return_path), primary=True),)
 
     def _log_fault(self, arrival: Arrival, error: SignInError) -> None:
         level = logging.INFO
@@ -363,54 +291,6 @@ class SignIn:
             reference=arrival.reference,
         )
 
-    # Signing out
-
-    def logout(self, request: Request, session: Session | None) -> Reply:
-        """Answer the logout path: only a request from this very site signs anyone out by itself."""
-        if request.method == "HEAD" or (request.method == "GET" and is_prefetch(request)):
-            return pages.empty()
-        if request.method not in ("GET", "POST"):
-            return pages.method_not_allowed("GET, HEAD, POST")
-        home = self.site.location(request, self.config.home)
-        if session is None:
-            return pages.signed_out((Action("Continue", home, primary=True),))
-        if not same_origin_only(request, self.site.origin(request)):
-            path = self.site.location(request, self.config.logout_path)
-            actions = (Action("Sign out", path, post=True, primary=True), Action("Stay signed in", home))
-            return pages.confirm_sign_out(actions)
-        secure = self.site.is_secure(request.scheme)
-        self.sessions.forget(cookie_header(request), secure)
-        report(logging.INFO, "Signed out: %s", session.user.id, event="sign_out", user_id=session.user.id)
-        page = pages.signed_out((Action("Continue", home, primary=True),))
-        return _with(page, *_set_cookies((self.sessions.clear_session(secure), self.sessions.clear_login(secure))))
-
-
-def read_parameters(query: str) -> dict[str, str] | None:
-    """Return the callback's parameters, `None` when one is empty, repeated, over-long or not printable."""
-    if len(query) > _QUERY_LIMIT:
-        return None
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=64)
-    except ValueError:
-        return None
-    found: dict[str, str] = {}
-    for name, value in pairs:
-        if name in _PARAMETERS:
-            if name in found or not _PRINTABLE.fullmatch(value):
-                return None
-            found[name] = value
-    return found
-
-
-def _single(query: str, name: str) -> str | None:
-    if len(query) > _QUERY_LIMIT:
-        return None
-    try:
-        values = [value for key, value in parse_qsl(query, max_num_fields=64) if key == name]
-    except ValueError:
-        return None
-    return values[0] if len(values) == 1 else None
-
 
 def comes_from_whop(request: Request, whop_url: str) -> bool:
     """Return whether a code without a state may be taken for a Hub arrival: Whop's `Referer`, or no modern browser."""
@@ -426,23 +306,3 @@ def _is_host_of(url: str, whop_url: str) -> bool:
     except ValueError:
         return False
     return host == whop or host.endswith(f".{whop}")
-
-
-def cookie_header(request: Request) -> bytes:
-    """Return the `Cookie` header as bytes; several become one (RFC 9113 section 8.2.3)."""
-    return "; ".join(request.all_headers("cookie")).encode("latin-1", "replace")
-
-
-def _set_cookies(values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple(("Set-Cookie", value) for value in values)
-
-
-def _with(reply: Reply, *headers: tuple[str, str]) -> Reply:
-    names = {name for name, _ in headers} - {"Set-Cookie"}
-    kept = tuple(pair for pair in reply.headers if pair[0] not in names)
-    return Reply(reply.status, (*kept, *headers), reply.body)
-
-
-def with_cookies(reply: Reply, cookies: tuple[str, ...]) -> Reply:
-    """Return the reply with more `Set-Cookie` headers."""
-    return _with(reply, *_set_cookies(cookies)) if cookies else reply
