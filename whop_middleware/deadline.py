@@ -86,10 +86,42 @@ class _Backend(httpcore.SyncBackend):
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    """Breaks off an over-long answer from below: who leaves httpx's generators half-way, trio warns of each."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._read = 0
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = await self._stream.read(max_bytes, timeout)
+        self._read += len(data)
+        if self._read > self._limit:
+            raise httpcore.RemoteProtocolError("the answer is too long")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._read = 0
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._limit)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 class _AsyncBackend(httpcore.AnyIOBackend):
     """Remembers its connections: httpcore loses one whose TLS handshake is cancelled, and the loop keeps it open."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._opened: list[httpcore.AsyncNetworkStream] = []
 
     async def connect_tcp(
@@ -102,7 +134,7 @@ class _AsyncBackend(httpcore.AnyIOBackend):
     ) -> httpcore.AsyncNetworkStream:
         stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
         self._opened.append(stream)
-        return stream
+        return _AsyncStream(stream, self._limit)
 
     async def aclose(self) -> None:
         for stream in self._opened:
@@ -142,9 +174,9 @@ class _ByEnvironment(httpx.BaseTransport):
 
 
 class _AsyncByEnvironment(httpx.AsyncBaseTransport):
-    def __init__(self, context: ssl.SSLContext) -> None:
+    def __init__(self, context: ssl.SSLContext, limit: int) -> None:
         self._context = context
-        self._backend = _AsyncBackend()
+        self._backend = _AsyncBackend(limit)
         self._opened: dict[str | None, _AsyncTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -174,6 +206,9 @@ def client(context: ssl.SSLContext) -> DeadlineClient:
     return backend.client
 
 
-def async_client(context: ssl.SSLContext) -> httpx.AsyncClient:
-    """Return a client for one sign-in in an event loop, where cancelling a call ends it at its moment."""
-    return httpx.AsyncClient(transport=_AsyncByEnvironment(context))
+def async_client(context: ssl.SSLContext, limit: int) -> httpx.AsyncClient:
+    """Return a client for one sign-in in an event loop, where cancelling a call ends it at its moment.
+
+    An answer of more than `limit` bytes, head and all, is broken off.
+    """
+    return httpx.AsyncClient(transport=_AsyncByEnvironment(context, limit))

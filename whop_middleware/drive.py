@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read at most; Whop's largest is a page of memberships, some 50 kB."""
+HEAD_LIMIT = 256 * 1024
+"""Bytes of its head and of the framing of its body, which h11 holds to 100 kB at a time."""
 
 
 @dataclass(slots=True)
@@ -78,8 +80,7 @@ class _Call:
         self.request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
         return self.request
 
-    def collect(self, response: httpx.Response, body: bytearray, chunk: bytes) -> None:
-        body += chunk
+    def check(self, body: bytearray) -> None:
         if len(body) > ANSWER_LIMIT:
             raise BadWhopAnswer("Whop's answer is over 1 MiB")
         if time.monotonic() > self.ends:
@@ -183,16 +184,13 @@ class Driver:
         return work.finish()
 
     def _send(self, request: httpx.Request, run: _Run) -> httpx.Response:
-        import httpx
-
-        call = _Call(request, min(time.monotonic() + self.timeout, run.ends))
-        for last in (False, True):
-            if time.monotonic() >= call.ends:
-                break
+        call, attempts = _Call(request, min(time.monotonic() + self.timeout, run.ends)), 2
+        while time.monotonic() < call.ends:
             try:
                 return self._exchange(call, run)
             except WhopUnreachable as error:
-                if last or not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+                attempts -= 1
+                if not attempts or not _never_connected(error):
                     raise
         raise WhopUnreachable("Whop took too long")
 
@@ -208,7 +206,8 @@ class Driver:
         try:
             with _faults(reading=True):
                 for chunk in response.iter_raw():
-                    call.collect(response, body, chunk)
+                    body += chunk
+                    call.check(body)
         finally:
             response.close()
         return call.answer(response, body)
@@ -297,15 +296,15 @@ class Driver:
 
     async def _asend(self, request: httpx.Request, run: _Run) -> httpx.Response:
         import anyio
-        import httpx
 
-        call = _Call(request, min(time.monotonic() + self.timeout, run.ends))
+        call, attempts = _Call(request, min(time.monotonic() + self.timeout, run.ends)), 2
         with anyio.move_on_after(max(call.ends - time.monotonic(), 0)):
-            for last in (False, True):
+            while True:
                 try:
                     return await self._aexchange(call, run)
                 except WhopUnreachable as error:
-                    if last or not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+                    attempts -= 1
+                    if not attempts or not _never_connected(error):
                         raise
         raise WhopUnreachable("Whop took too long")
 
@@ -313,15 +312,22 @@ class Driver:
         from .deadline import async_client
 
         if run.client is None:
-            run.client = async_client(ssl_context())
+            run.client = async_client(ssl_context(), ANSWER_LIMIT + HEAD_LIMIT)
         with _faults():
             response = await run.client.send(call.prepare(), stream=True)
         body = bytearray()
         async with _closing(response):
             with _faults(reading=True):
                 async for chunk in response.aiter_raw():
-                    call.collect(response, body, chunk)
+                    body += chunk
+        call.check(body)
         return call.answer(response, body)
+
+
+def _never_connected(error: WhopUnreachable) -> bool:
+    import httpx
+
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _result(outcome: Step | SignInError) -> Any:
