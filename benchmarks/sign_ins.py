@@ -14,7 +14,7 @@ import httpx
 
 from whop_middleware import WhopConfig, WhopMiddleware
 from whop_middleware.drive import ssl_context
-from whop_middleware.sessions import LoginCookie, Sessions
+from whop_middleware.states import LoginCookie, States
 
 IN_FLIGHT, SIGN_INS, ROUNDS = 64, 640, 3
 DELAY = 0.05
@@ -86,11 +86,11 @@ def _middleware(url: str) -> Callable[[int], Awaitable[None]]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("the callback never reaches the app")
 
-    whop, sessions, login = WhopMiddleware(app, config=config), Sessions(config), LoginCookie.new()
-    cookie = sessions.set_login(login, True, time.time()).partition(";")[0].encode()
+    whop, states, login = WhopMiddleware(app, config=config), States(config), LoginCookie.new()
+    cookie = states.set_login(login, True, time.time()).partition(";")[0].encode()
 
     async def one(number: int) -> None:
-        state, _ = sessions.seal_state(login, "/", restarted=False, now=time.time())
+        state, _ = states.seal_state(login, "/", restarted=False, now=time.time())
         sent: list[Any] = []
 
         async def send(message: Any) -> None:

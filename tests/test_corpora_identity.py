@@ -44,7 +44,7 @@ def session(signed_in_at: Any, config: WhopConfig = CONFIG, id: str = "ALICE") -
 def sign(payload: bytes, salt: str | None = None) -> str:
     """Sign a payload with our own signer, or with our key and another salt."""
     text = urlsafe_b64encode(payload).rstrip(b"=")
-    return (Sessions(CONFIG)._session_signer if salt is None else Signer(KEY, salt=salt)).sign(text).decode()
+    return (Sessions(CONFIG)._signer if salt is None else Signer(KEY, salt=salt)).sign(text).decode()
 
 
 def sign_with(key: bytes, payload: str) -> str:
@@ -102,7 +102,7 @@ def cooked(op: Entry, at: int) -> list[str]:
         "b64_noncanonical": lambda: good[:-1] + chr(ord(good[-1]) + 1),
         "drop": lambda: payload,
         "keep": lambda: signature,
-        "resign_as_payload": lambda: Sessions(CONFIG)._session_signer.sign(good).decode(),
+        "resign_as_payload": lambda: Sessions(CONFIG)._signer.sign(good).decode(),
         "sign_with_salt": lambda: sign(b"{}", op["salt"]),
         "valid_for": lambda: session(at, make_config(client_id=op["client_id"], secret_key=(KEY, OLD_KEY))),
         "version": lambda: sign(json.dumps([0, "ALICE", at]).encode()),

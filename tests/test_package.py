@@ -29,7 +29,8 @@ LAYERS = (
     ("errors", "user", "bounded", "deadline", "texts", "reports", "paths"),
     ("messages", "settings", "lazy"),
     ("config",),
-    ("whop", "sessions", "pages", "fetch_metadata", "identity", "responses", "query"),
+    ("signing",),
+    ("whop", "sessions", "states", "pages", "fetch_metadata", "identity", "responses", "query"),
     ("site", "upstream"),
     ("startup", "purchase"),
     ("authorize", "sign_out"),
@@ -45,7 +46,7 @@ LAYERS = (
 
 # One edge module per dependency.
 ONLY_IMPORTED_BY = {
-    "itsdangerous": {"sessions"},
+    "itsdangerous": {"signing"},
     "starlette": {"sandbox"},
     "uvicorn": {"sandbox", "cli"},
     "waitress": {"sandbox", "cli"},

@@ -13,14 +13,8 @@ from itsdangerous import Signer
 
 from whop_middleware.bounded import trim
 from whop_middleware.messages import Forward
-from whop_middleware.sessions import (
-    COOKIE_LIMIT,
-    LoginCookie,
-    Session,
-    Sessions,
-    Verdict,
-    count_start,
-)
+from whop_middleware.sessions import Session, Sessions, Verdict
+from whop_middleware.signing import COOKIE_LIMIT
 from whop_middleware.testing import session_cookie
 from whop_middleware.user import WhopUser
 
@@ -47,7 +41,7 @@ def sealed(maker: Sessions, session: Session | None = None) -> bytes:
 def signed(maker: Sessions, payload: Any) -> bytes:
     """Return a value signed with our own key whose payload is not ours."""
     text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return maker._session_signer.sign(urlsafe_b64encode(text).rstrip(b"="))
+    return maker._signer.sign(urlsafe_b64encode(text).rstrip(b"="))
 
 
 def who(core: Core, cookie: str) -> str | None:
@@ -344,55 +338,6 @@ def test_the_map_is_left_to_another_thread_that_changes_it() -> None:
 def test_the_same_cookie_gives_the_same_answer_object() -> None:
     core = Core().signed_in()
     assert core.forward("/").user is core.forward("/other").user
-
-
-# The login cookie
-
-
-def test_starts_are_counted_per_page_and_minute() -> None:
-    login, counts = LoginCookie.new(), []
-    for at, path in ((0, "/a"), (1, "/a"), (2, "/b"), (59, "/a"), (60, "/a"), (200, "/a")):
-        login, count = count_start(login, path, 1_000_000 + at)
-        counts.append(count)
-    assert counts == [1, 2, 1, 3, 3, 1]
-
-
-def test_the_login_cookie_stays_small_however_many_starts_it_has_seen(clock: Clock) -> None:
-    core = Core()
-    for number in range(300):
-        core.reply(f"/login/whop?next=/page/{number}")
-    assert len(core.cookies) == 1
-    assert len(core.cookies[f"{NAME}_login"]) < 2048
-
-
-@pytest.mark.parametrize("text", ["", "x", "1 2", "x key", "1000000 !!", "1000000 AAAA a", "1000000 AAAA a:b"])
-def test_a_signed_login_cookie_that_is_not_ours_is_none(text: str) -> None:
-    maker = sessions()
-    core = Core()
-    core.cookies = {f"{NAME}_login": maker._login_signer.sign(urlsafe_b64encode(text.encode())).decode()}
-    reply = core.reply("/callback/whop?code=C&state=x")
-    assert reply.status == 303
-    assert core.whop.asked == []
-
-
-@pytest.mark.parametrize("text", ["", "x", "a\nb\nc", "x\nb\nc\n\n/"])
-def test_a_signed_state_that_is_not_ours_is_none(text: str) -> None:
-    maker = sessions()
-    assert maker.open_state(maker._state_signer.sign(urlsafe_b64encode(text.encode())).decode()) is None
-
-
-def test_an_over_long_cookie_is_not_even_looked_at() -> None:
-    core = Core()
-    core.cookies = {f"{NAME}_login": "a" * 5000, NAME: "b" * 5000}
-    assert location(core.reply("/login/whop")).startswith("https://whop.com/oauth?")
-    assert core.gate.sessions.open_state("a" * 3000) is None
-
-
-def test_a_key_gives_each_purpose_its_own_value() -> None:
-    login = LoginCookie.new()
-    values = {login.derive(purpose, nonce) for purpose in ("state", "verifier", "nonce") for nonce in ("a", "b")}
-    assert len(values) == 6
-    assert all(len(value) == 43 for value in values)
 
 
 # Through a browser

@@ -10,8 +10,9 @@ from .messages import Reply, Request
 from .pages import Action
 from .query import read_single
 from .reports import new_reference, report
-from .sessions import LoginCookie, Sessions, count_start, now
+from .signing import now
 from .site import Site
+from .states import LoginCookie, States, count_start
 from .whop import Dialect, code_challenge
 
 NO_REFERRER = ("Referrer-Policy", "no-referrer")
@@ -22,10 +23,10 @@ _STARTS_ALLOWED = 9
 class Authorize:
     """Sends browsers to Whop's authorize page (RFC 6749 section 4.1.1)."""
 
-    def __init__(self, site: Site, sessions: Sessions, dialect: Dialect) -> None:
+    def __init__(self, site: Site, states: States, dialect: Dialect) -> None:
         self.site = site
         self.config = site.config
-        self.sessions = sessions
+        self.states = states
         self.dialect = dialect
 
     def login(self, request: Request) -> Reply:
@@ -42,14 +43,14 @@ class Authorize:
         if refusal := self.wrong_origin(request):
             return refusal
         secure, at = self.site.is_secure(request.scheme), now()
-        login = self.sessions.find_login(request.cookies, secure, at) or LoginCookie.new()
+        login = self.states.find_login(request.cookies, secure, at) or LoginCookie.new()
         if is_navigation(request) and request.method == "GET" and not is_prefetch(request):
             login, count = count_start(login, return_path, at)
             if count > _STARTS_ALLOWED:
-                reset = self.sessions.set_login(LoginCookie(login.key), secure, at)
+                reset = self.states.set_login(LoginCookie(login.key), secure, at)
                 return self._not_reached(request, return_path, (*cookies, reset))
-            cookies = (*cookies, self.sessions.set_login(login, secure, at))
-        state, opened = self.sessions.seal_state(login, return_path, restarted=restarted, now=at)
+            cookies = (*cookies, self.states.set_login(login, secure, at))
+        state, opened = self.states.seal_state(login, return_path, restarted=restarted, now=at)
         location = self.dialect.authorize_url(
             redirect_uri=self.site.redirect_uri(request),
             state=state,

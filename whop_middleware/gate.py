@@ -17,10 +17,12 @@ from .pages import Action
 from .paths import is_odd
 from .purchase import Needs, Purchase, Standing
 from .reports import new_reference, report
-from .sessions import CLOCK_SKEW, Entry, Session, Sessions, now
+from .sessions import Entry, Session, Sessions
 from .sign_in import SignIn
 from .sign_out import SignOut
+from .signing import CLOCK_SKEW, now
 from .site import Endpoint, Site
+from .states import States
 from .upstream import Upstream
 from .whop import dialect
 
@@ -39,9 +41,10 @@ class Gate:
         self.sessions = Sessions(config)
         self.upstream = Upstream()
         self.purchase = Purchase(self.site, self.sessions, self.upstream)
-        self.authorize = Authorize(self.site, self.sessions, dialect(config))
-        self.sign_in = SignIn(self.authorize, self.upstream, self.purchase)
-        self.sign_out = SignOut(self.site, self.sessions)
+        states = States(config)
+        self.authorize = Authorize(self.site, states, dialect(config))
+        self.sign_in = SignIn(self.authorize, self.sessions, self.upstream, self.purchase)
+        self.sign_out = SignOut(self.site, self.sessions, states)
         self._optional = config.mode == "optional"
         self._anonymous_passes = ANONYMOUS if self._optional else None
         self._secure = None if config.origin is None else config.origin.startswith("https")

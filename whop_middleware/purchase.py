@@ -12,7 +12,8 @@ from .bounded import trim
 from .errors import CredentialsRefused, SignInError, WhopUnreachable
 from .messages import Flow, Once, Together
 from .reports import report
-from .sessions import CLOCK_SKEW, Session, Sessions, Verdict, now
+from .sessions import Session, Sessions, Verdict
+from .signing import CLOCK_SKEW, now
 from .site import Site
 from .upstream import PAUSE, Upstream
 from .whop import Token

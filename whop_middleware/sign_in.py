@@ -17,7 +17,9 @@ from .messages import Flow, Once, Reply, Request
 from .purchase import Purchase
 from .query import read_callback
 from .reports import new_reference, report
-from .sessions import Session, State, Verdict, now
+from .sessions import Session, Sessions, Verdict
+from .signing import now
+from .states import State
 from .upstream import Upstream
 from .user import WhopUser
 
@@ -46,11 +48,12 @@ class Arrival:
 class SignIn:
     """Answers the callback path; a browser that needs another start gets it from `Authorize`."""
 
-    def __init__(self, authorize: Authorize, upstream: Upstream, purchase: Purchase) -> None:
+    def __init__(self, authorize: Authorize, sessions: Sessions, upstream: Upstream, purchase: Purchase) -> None:
         self.authorize = authorize
         self.site = authorize.site
         self.config = authorize.config
-        self.sessions = authorize.sessions
+        self.states = authorize.states
+        self.sessions = sessions
         self.dialect = authorize.dialect
         self.upstream = upstream
         self.purchase = purchase
@@ -90,7 +93,7 @@ class SignIn:
         return (yield from self._without_state(arrival))
 
     def _error(self, arrival: Arrival) -> Reply:
-        state = self.sessions.open_state(arrival.parameters.get("state", ""))
+        state = self.states.open_state(arrival.parameters.get("state", ""))
         if arrival.session is not None:
             return self._back(arrival, state)
         return_path = state.return_path if state is not None else None
@@ -104,9 +107,9 @@ class SignIn:
     def _with_state(self, arrival: Arrival) -> Flow[Reply]:
         request, text = arrival.request, arrival.parameters["state"]
         secure = self.site.is_secure(request.scheme)
-        state = self.sessions.open_state(text)
-        login = self.sessions.find_login(request.cookies, secure, arrival.began)
-        if state is None or login is None or not self.sessions.is_good_state(state, login, arrival.began):
+        state = self.states.open_state(text)
+        login = self.states.find_login(request.cookies, secure, arrival.began)
+        if state is None or login is None or not self.states.is_good_state(state, login, arrival.began):
             return self._bad_state(arrival, state)
         verifier = login.derive("verifier", state.nonce) if self.dialect.uses_pkce else None
         nonce = login.derive("nonce", state.nonce) if self.dialect.uses_pkce else None
@@ -225,7 +228,7 @@ class SignIn:
         user = WhopUser(signed_in_at=int(at), **fields)
         cookies = (
             self.sessions.set_session(Session(user, found.verdicts or {}), secure, at),
-            self.sessions.clear_login(secure),
+            self.states.clear_login(secure),
         )
         report(
             logging.INFO,

@@ -11,15 +11,17 @@ from .pages import Action
 from .reports import report
 from .sessions import Session, Sessions
 from .site import Site
+from .states import States
 
 
 class SignOut:
     """Ends sessions of this browser; a copy of the cookie elsewhere stays good until `session_max_age`."""
 
-    def __init__(self, site: Site, sessions: Sessions) -> None:
+    def __init__(self, site: Site, sessions: Sessions, states: States) -> None:
         self.site = site
         self.config = site.config
         self.sessions = sessions
+        self.states = states
 
     def answer(self, request: Request, session: Session | None) -> Reply:
         """Answer the logout path: only a request from this very site signs anyone out by itself."""
@@ -38,4 +40,4 @@ class SignOut:
         self.sessions.forget(request.cookies, secure)
         report(logging.INFO, "Signed out: %s", session.user.id, event="sign_out", user_id=session.user.id)
         page = pages.signed_out((Action("Continue", home, primary=True),))
-        return page.with_cookies((self.sessions.clear_session(secure), self.sessions.clear_login(secure)))
+        return page.with_cookies((self.sessions.clear_session(secure), self.states.clear_login(secure)))

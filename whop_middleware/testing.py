@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .config import WhopConfig
-from .sessions import Session, Sessions, Verdict, now
+from .sessions import Session, Sessions, Verdict
+from .signing import now
 from .user import WhopUser
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .errors import WhopUnreachable
 from .messages import Flow
-from .sessions import CLOCK_SKEW, now
+from .signing import CLOCK_SKEW, now
 from .whop import endpoint
 
 if TYPE_CHECKING:
