@@ -305,6 +305,17 @@ def test_check_repeats_what_reading_the_settings_warns_of(
     assert "WHOP_PUBLIC" in warning
 
 
+def test_check_warns_of_quotation_marks_that_became_part_of_a_value(
+    environ: Environ, router: respx.MockRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = f'"{SECRETS["WHOP_CLIENT_SECRET"]}"'
+    environ(WHOP_CLIENT_SECRET=secret)
+    router.post(TOKEN_URL).respond(401, json={})
+    (warning,) = checked(capsys, 1)["warnings"]
+    assert "WHOP_CLIENT_SECRET begins with a quotation mark" in warning
+    assert secret not in warning
+
+
 def test_check_in_words(environ: Environ, router: respx.MockRouter, capsys: pytest.CaptureFixture[str]) -> None:
     environ(WHOP_REQUIRE=RULES, WHOP_PUBLIC="/health,/static/*")
     router.post(TOKEN_URL).respond(400, json={}, headers={"Date": formatdate(time.time(), usegmt=True)})
@@ -467,6 +478,8 @@ def test_app_is_loaded_by_name(name: str, found: str, asgi: bool, shop: Path) ->
         ("shop:settings", "a dict"),
         (":app", "package.module:attribute"),
         (".shop:app", "package.module:attribute"),
+        ("shap.py", "such as --app shap:app"),
+        ("shop/api.py:app", "such as --app shop.api:app"),
     ],
 )
 def test_missing_app_is_a_clear_error(name: str, words: str, shop: Path) -> None:

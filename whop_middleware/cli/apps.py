@@ -43,6 +43,9 @@ def _import(module_name: str, name: str, folder: Path) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
+        if module_name.endswith(".py"):
+            module = module_name.removesuffix(".py").replace("/", ".")
+            raise ConfigError(f"--app {name}: name the module, not its file, such as --app {module}:app") from error
         raise ConfigError(
             f"--app {name}: there is no module {error.name!r} in {folder}; "
             "write it as package.module:attribute, from the folder that holds the package"

@@ -223,6 +223,13 @@ def _warnings(config: WhopConfig, probe: Probe) -> Iterator[str]:
     if probe.clock_skew is not None and abs(probe.clock_skew) > CLOCK_TOLERANCE:
         direction = "ahead of" if probe.clock_skew > 0 else "behind"
         yield f"this machine's clock is {abs(probe.clock_skew):.0f} s {direction} Whop's: let it keep time (NTP)"
+    for variable, value in (
+        ("WHOP_CLIENT_ID", config.client_id),
+        ("WHOP_CLIENT_SECRET", config.client_secret),
+        ("WHOP_API_KEY", config.api_key),
+    ):
+        if value and value[0] in "\"'":
+            yield f"{variable} begins with a quotation mark, taken as part of it: Docker's --env-file keeps them, too"
     if config.origin is None:
         example = f"https://your-site.example{config.redirect_path}"
         yield f"the Callback URL depends on the address people use: anywhere but here, set WHOP_REDIRECT_URI={example}"
