@@ -113,7 +113,8 @@ def _private(send: Send, decision: Forward) -> Send:
 
     def private_send(message: Message) -> Awaitable[None]:
         if message["type"] in _STARTS:
-            headers = private_headers(message.get("headers", ()), public=decision.public)
+            is_shared = decision.public and not decision.set_cookies
+            headers = private_headers(message.get("headers", ()), public=is_shared)
             if decision.set_cookies:
                 headers += [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
             message = {**message, "headers": headers}

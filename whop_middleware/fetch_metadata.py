@@ -10,6 +10,9 @@ from .messages import Request
 Kind: TypeAlias = Literal["navigation", "form", "htmx", "fetch", "websocket"]
 
 _PREFETCH_HEADERS = ("sec-purpose", "purpose", "x-moz")
+_METHOD_HEADERS = ("x-http-method-override", "x-http-method", "x-method-override")
+_ACCEPT_LIMIT = 4096
+"""Characters of `Accept` that are read; a browser sends some 150."""
 
 
 def kind(request: Request) -> Kind:
@@ -54,11 +57,15 @@ def is_prefetch(request: Request) -> bool:
 
 
 def is_preflight(request: Request) -> bool:
-    """Return whether this is a CORS preflight, which never carries cookies (Fetch standard, section 4.8)."""
+    """Return whether this is a CORS preflight, which never carries cookies (Fetch standard, section 4.8).
+
+    No browser sends one with a method to use in place of `OPTIONS`, which the app might obey.
+    """
     return (
         request.method == "OPTIONS"
         and request.header("origin") is not None
         and request.header("access-control-request-method") is not None
+        and not any(name.replace("_", "-") in _METHOD_HEADERS for name, _ in request.headers)
     )
 
 
@@ -88,7 +95,7 @@ def _has_fetch_metadata(request: Request) -> bool:
 
 
 def _accept(request: Request) -> str:
-    return ",".join(request.all_headers("accept")).lower()
+    return ",".join(request.all_headers("accept"))[:_ACCEPT_LIMIT].lower()
 
 
 def _accepts_html(request: Request) -> bool:

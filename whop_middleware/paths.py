@@ -68,8 +68,11 @@ class Rules:
             return self.everything
         if is_odd(path):
             return self.everything
-        pattern = self.rule(path)
-        return (self.require[pattern],) if pattern and self.require[pattern] else ()
+        if "%" not in path:
+            pattern = self.rule(path)
+            return (self.require[pattern],) if pattern and self.require[pattern] else ()
+        patterns = [self.rule(spelling) for spelling in _spellings(path)]
+        return tuple(dict.fromkeys(self.require[rule] for rule in patterns if rule and self.require[rule]))
 
     def rule(self, path: str) -> str | None:
         """Return the pattern that decides for a path, if any. Exact wins over `*`, longer over shorter."""

@@ -99,7 +99,7 @@ def _private(start_response: StartResponse, decision: Forward) -> StartResponse:
     def private_start_response(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
-        kept = private_text_headers(headers, public=decision.public)
+        kept = private_text_headers(headers, public=decision.public and not decision.set_cookies)
         if decision.set_cookies:
             kept += [("Set-Cookie", value) for value in decision.set_cookies]
         return start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
