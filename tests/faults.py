@@ -44,7 +44,10 @@ class Connection:
         head, _, body = data.partition(b"\r\n\r\n")
         length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
         while len(body) < (int(length[1]) if length else 0):
-            body += self.socket.recv(CHUNK)
+            received = self.socket.recv(CHUNK)
+            if not received:
+                return b""
+            body += received
         self.path = head.split(b" ")[1].decode("latin-1").partition("?")[0]
         return head
 

@@ -280,12 +280,12 @@ def test_one_dead_address_of_several_is_passed_over(
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
     with silence("127.0.0.3", server.port):
-        assert_in(*arrive(make_site(f"http://whop.test:{server.port}", timeout=0.7)))
+        assert_in(*arrive(make_site(f"http://whop.test:{server.port}", timeout=1.5)))
 
 
 def test_a_stale_connection_costs_no_sign_in(make_site: Callable[..., Site], server: FaultServer) -> None:
     server.handlers = {"token": keeps_alive(TOKEN), "me": keeps_alive(PERSON)}
-    site = make_site(server.url)
+    site = make_site(server.url, timeout=2)
     for _ in range(3):
         assert_in(*arrive(site))
 
@@ -326,11 +326,11 @@ def test_a_proxy_that_works_is_used_unless_no_proxy_says_otherwise(
     spelling: str, make_site: Callable[..., Site], server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", spelling.format(server.port))
-    assert_in(*arrive(make_site("http://whop.test")))
+    assert_in(*arrive(make_site("http://whop.test", timeout=2)))
     assert server.requests[0].startswith(b"POST http://whop.test/v5/oauth/token HTTP/1.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert_in(*arrive(make_site(server.url)))
+    assert_in(*arrive(make_site(server.url, timeout=2)))
 
 
 def test_half_of_all_connections_reset(make_site: Callable[..., Site], server: FaultServer) -> None:
@@ -340,7 +340,7 @@ def test_half_of_all_connections_reset(make_site: Callable[..., Site], server: F
         return lambda connection: (resets if dice.random() < 0.5 else answers_well(name))(connection)
 
     server.handlers = {"token": flaky("token"), "me": flaky("me")}
-    site = make_site(server.url)
+    site = make_site(server.url, timeout=2)
     outcomes = set()
     for _ in range(20):
         answer, browser = arrive(site)
@@ -374,7 +374,7 @@ def test_answers_that_take_their_time(make_site: Callable[..., Site], server: Fa
 
 def test_after_an_outage_the_first_sign_in_works(make_site: Callable[..., Site]) -> None:
     with fault_server() as server:
-        site = make_site(server.url)
+        site = make_site(server.url, timeout=2)
     for _ in range(3):
         assert_failed(*arrive(site), 503)
     with fault_server(port=server.port):
@@ -388,7 +388,7 @@ def test_me_is_asked_once_more_after_an_error_of_transport_or_server(
         faults = iter([fault, answers_well("me")])
         server.requests.clear()
         server.handlers["me"] = lambda connection, faults=faults: next(faults)(connection)  # type: ignore[misc]
-        assert_in(*arrive(make_site(server.url)))
+        assert_in(*arrive(make_site(server.url, timeout=2)))
         assert [head.split(b" ")[1] for head in server.requests] == [b"/v5/oauth/token", b"/v5/me", b"/v5/me"]
 
 
@@ -427,7 +427,7 @@ def test_a_good_certificate_is_good(
 ) -> None:
     certificate, key = make_certificate(tmp_path)
     with trusting(certificate, monkeypatch), fault_server(server_context(certificate, key)) as server:
-        assert_in(*arrive(make_site(server.url, timeout=2)))
+        assert_in(*arrive(make_site(server.url, timeout=5)))
 
 
 @needs_openssl
