@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from whop_middleware import WhopUser
+from whop_middleware.bounded import trim
 from whop_middleware.drive import Step, advance
 from whop_middleware.errors import BadWhopAnswer, CredentialsRefused, SignInError, WhopUnreachable
 from whop_middleware.gate import Gate
@@ -699,6 +700,40 @@ def test_whatever_fails_on_the_way_a_payer_lands_on_the_page_and_stays_in(
     assert user_of(core.decide("/page"))
 
 
+@pytest.mark.parametrize("endpoint", ["token", "user", "memberships"])
+def test_after_a_failed_silent_sign_in_nobody_is_sent_off_for_a_minute(
+    clock: Clock, caplog: pytest.LogCaptureFixture, endpoint: str
+) -> None:
+    core = buyer(without_key())
+    mine = dict(core.cookies)
+    other = dict(core.signed_in("user_2", access={"prod_a": "customer"}).cookies)
+    clock.tick(86_401)
+    core.cookies = mine
+    state = httpx.URL(location(core.reply("/page"))).params["state"]
+    core.whop.answers[endpoint] = DOWN
+    assert location(core.reply(f"/callback/whop?code=C&state={state}")) == "/page"
+    core.cookies = dict(other)
+    clock.tick(59)
+    assert user_of(core.decide("/")).id == "user_2"
+    clock.tick(2)
+    assert is_start(core.reply("/"))
+    warnings = [record for record in caplog.records if "stay in for up to" in record.getMessage()]
+    assert len(warnings) == 1
+
+
+def test_a_failed_sign_in_that_was_no_recheck_holds_nobody_back(clock: Clock) -> None:
+    core = buyer(without_key())
+    state = httpx.URL(location(core.reply("/login/whop"))).params["state"]
+    core.whop.answers["user"] = DOWN
+    assert location(core.reply(f"/callback/whop?code=C&state={state}")) == "/"
+    assert not core.gate.upstream.rests()
+    core.gate.upstream.pause("user")
+    clock.tick(30)
+    state = httpx.URL(location(core.reply("/login/whop"))).params["state"]
+    core.reply(f"/callback/whop?code=C&state={state}")
+    assert core.gate.upstream.paused("user") == 30
+
+
 @pytest.mark.parametrize("error", ["access_denied", "server_error", "login_required"])
 def test_a_silent_sign_in_that_whop_turns_down_lands_on_the_page(clock: Clock, error: str) -> None:
     core = buyer(without_key())
@@ -866,6 +901,16 @@ def test_recent_verdicts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         gate.purchase._remember(f"user_{number}", {"prod_a": Verdict("customer", 1)})
     assert len(gate.purchase._recent) <= 16
     assert ("user_99", "prod_a") in gate.purchase._recent
+
+
+def test_a_dict_that_another_thread_changes_is_trimmed_by_that_one() -> None:
+    class Busy(dict[str, int]):
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    busy = Busy(dict.fromkeys("abcdefghij", 1))
+    trim(busy, 8)
+    assert len(busy) == 10
 
 
 def test_an_outage_that_begins_at_a_question_leaves_no_question_behind(clock: Clock) -> None:

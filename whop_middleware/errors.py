@@ -37,10 +37,14 @@ class ConfigError(WhopError):
 
 
 class SignInError(WhopError):
-    """A sign-in or access check failed; `status` is the HTTP status to answer, `code` the cause's stable name."""
+    """A sign-in or access check failed; `status` is the HTTP status to answer, `code` the cause's stable name.
+
+    `endpoint` names the endpoint of Whop that failed, `None` when none was asked.
+    """
 
     status: int = 400
     code: str = "sign_in_failed"
+    endpoint: str | None = None
 
 
 class StateError(SignInError):

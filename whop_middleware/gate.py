@@ -168,7 +168,7 @@ class Gate:
 
     def _may_send_off(self, request: Request, session: Session) -> bool:
         """Only a page load can go through a silent sign-in; once per `recheck_after`, as Whop's page may be down."""
-        if self._optional or not is_page_load(request) or self.upstream.paused("token"):
+        if self._optional or not is_page_load(request) or self.upstream.rests():
             return False
         return not -CLOCK_SKEW <= now() - session.sent_at < self.config.recheck_seconds
 

@@ -29,6 +29,8 @@ from .whop.access import (
 MEMBERSHIP_PAGES = 10
 """Pages of 50 memberships read at most: 500 is more than any person has."""
 _VERDICTS_KEPT = 10_000
+_SILENT_SIGN_IN = 600
+"""Seconds after which a browser that was sent off for a recheck is no longer on its way: its state is void by then."""
 
 Needs = tuple[tuple[str, ...], ...]
 
@@ -71,6 +73,7 @@ class Purchase:
         )
         verdicts = {key: Verdict(levels.get(key), int(now())) for key in ids}
         self._remember(user_id, verdicts)
+        self._in_trouble = False
         return verdicts
 
     @property
@@ -190,7 +193,7 @@ class Purchase:
         try:
             verdicts: list[Verdict] = yield Together(flows)
         except SignInError as error:
-            self._note_failure(error)
+            self._note_failure(error, "access")
             raise
         self._in_trouble = False
         found = dict(zip(standing.ask, verdicts, strict=True))
@@ -226,8 +229,13 @@ class Purchase:
         self._remember(user_id, {key: verdict})
         return verdict
 
-    def _note_failure(self, error: SignInError) -> None:
-        self.upstream.pause("access")
+    def note_silent_sign_in(self, session: Session, error: SignInError) -> None:
+        """Leave the endpoint alone on which a silent sign-in failed, as after any other failed recheck."""
+        if error.endpoint is not None and -CLOCK_SKEW <= now() - session.sent_at < _SILENT_SIGN_IN:
+            self._note_failure(error, error.endpoint)
+
+    def _note_failure(self, error: SignInError, endpoint: str) -> None:
+        self.upstream.pause(endpoint)
         if not self._in_trouble:
             self._in_trouble = True
             report(

@@ -119,6 +119,8 @@ class SignIn:
         except CodeRefused as error:
             return self._refused(arrival, state, error)
         except SignInError as error:
+            if arrival.session is not None:
+                self.purchase.note_silent_sign_in(arrival.session, error)
             return self._in_trouble(arrival, error, state.return_path)
         return self._signed_in(arrival, found, state.return_path)
 

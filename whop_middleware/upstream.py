@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import WhopUnreachable
+from .errors import SignInError, WhopUnreachable
 from .messages import Flow
 from .signing import CLOCK_SKEW, now
 from .whop import endpoint
@@ -38,6 +38,10 @@ class Upstream:
         # A clock that steps back must not make an hour of a minute.
         return until - at if since - CLOCK_SKEW <= at < until else 0
 
+    def rests(self) -> bool:
+        """Return whether anything may not be asked at present: a sign-in would fail on the way."""
+        return any(self.paused(name) for name in tuple(self._pauses))
+
     def call(
         self, request: httpx.Request, parse: Callable[[httpx.Response], T], *, idempotent: bool = False
     ) -> Flow[T]:
@@ -53,7 +57,10 @@ class Upstream:
                 response = yield request
                 limited = response.status_code == 429
                 return parse(response)
-            except WhopUnreachable as error:
+            except SignInError as error:
+                error.endpoint = name
+                if not isinstance(error, WhopUnreachable):
+                    raise
                 if limited:
                     self.pause(name, error.retry_after)
                 if limited or not attempts:
