@@ -78,6 +78,19 @@ def test_signing_out_stays_signed_out_until_someone_comes_back(demo: Demo, visit
     buyer.has_arrived(buyer.page)
 
 
+@ON_BOTH_THE_OTHER_WAY
+def test_back_after_signing_out_shows_nothing_kept_but_signs_in_anew(demo: Demo, visit: Visit) -> None:
+    buyer = visit(demo)
+    buyer.ask_for("/members")
+    buyer.has_arrived(buyer.page)
+    buyer.page.get_by_role("button", name="Sign out").click()
+    expect(buyer.page.get_by_role("heading")).to_have_text("Signed out")
+    buyer.asked.clear()
+    buyer.page.go_back()
+    buyer.has_arrived(buyer.page)
+    assert f"{demo.app}/login/whop?next=/members" in buyer.asked
+
+
 @ON_BOTH
 def test_back_and_reload_after_signing_in_replay_no_code(demo: Demo, visit: Visit) -> None:
     buyer = visit(demo)
