@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from whop_middleware import drive
+from whop_middleware.deadline import client
 from whop_middleware.drive import ANSWER_LIMIT, Driver, Step, advance, ssl_context
 from whop_middleware.errors import BadWhopAnswer, CodeRefused, SignInError, WhopUnreachable
 from whop_middleware.messages import Flow, Once, Together
@@ -369,6 +370,14 @@ def test_a_slow_body_is_cut_off(run: Runner, server: FaultServer) -> None:
     server.handlers["me"] = drips
     with pytest.raises(WhopUnreachable):
         run(get(server.url), driver=Driver(0.3))
+
+
+def test_a_client_whose_time_is_over_connects_to_nobody(server: FaultServer) -> None:
+    with client(ssl_context()) as late:
+        late.ends = time.monotonic() - 1
+        with pytest.raises(httpx.ConnectTimeout):
+            late.get(server.url)
+    assert server.requests == []
 
 
 def test_an_answer_that_comes_too_late_is_none() -> None:
