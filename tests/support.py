@@ -189,7 +189,9 @@ class WsgiSite:
         folded: dict[str, str] = {}
         for name, value in headers:
             key = f"HTTP_{name.upper().replace('-', '_')}"
-            folded[key] = f"{folded[key]},{value}" if key in folded else value
+            # Cookies come together again as RFC 9113 section 8.2.3 says.
+            comma = "; " if key == "HTTP_COOKIE" else ","
+            folded[key] = f"{folded[key]}{comma}{value}" if key in folded else value
         return environ | folded
 
     def request(

@@ -91,11 +91,13 @@ def test_a_public_path_is_open_and_names_whoever_is_signed_in(keeper: Gatekeeper
     assert identity(keeper.ask("/health", keeper.member(id="user_1")))["x-whop-user-id"] == "user_1"
 
 
-def test_a_preflight_passes_without_a_person(keeper: Gatekeeper) -> None:
+def test_a_preflight_passes_on_public_paths_only(keeper: Gatekeeper) -> None:
     headers = (("Origin", "https://other.example"), ("Access-Control-Request-Method", "PUT"))
-    response = keeper.ask("/api", (*headers, *keeper.member(id="user_1")), method="OPTIONS")
+    member = keeper.member(id="user_1")
+    response = keeper.ask("/health", (*headers, *member), method="OPTIONS")
     assert response.status_code == 204
     assert set(identity(response).values()) == {""}
+    assert keeper.ask("/api", (*headers, *member), method="OPTIONS").status_code == 403
 
 
 def test_a_changed_session_is_passed_on(keeper: Gatekeeper) -> None:

@@ -243,7 +243,10 @@ def test_a_websocket_on_an_own_path_is_refused_even_with_a_session() -> None:
 
 def test_a_preflight_passes_without_a_user() -> None:
     core = Core().signed_in()
-    assert core.forward("/api", PREFLIGHT, method="OPTIONS") == Forward(None)
+    assert core.forward("/api", PREFLIGHT, method="OPTIONS") == Forward(None, preflight=True)
+    assert core.forward("/health", PREFLIGHT, method="OPTIONS") == Forward(None, public=True)
+    optional = Core(mode="optional").signed_in()
+    assert optional.forward("/api", PREFLIGHT, method="OPTIONS") == Forward(None)
 
 
 @pytest.mark.parametrize("headers", [PREFLIGHT[:1], PREFLIGHT[1:], ()])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from whop_middleware.testing import session_cookie
 
 from .conftest import MakeSite
-from .support import FETCH, NAVIGATION, ORIGIN, Browser
+from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site
 
 PREFLIGHT = (("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET"))
 
@@ -52,3 +55,85 @@ def test_an_endless_accept_header_is_not_read_to_its_end(make_site: MakeSite) ->
     assert site.request("GET", "/a", (("Accept", "text/html," + "," * 1_000_000),)).status == 303
     assert site.request("GET", "/a", (("Accept", "," * 1_000_000 + "text/html"),)).status == 401
     assert site.request("GET", "/a", FETCH).status == 401
+
+
+async def _says_all_to_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """Looks at no method, as function views and mounted apps do."""
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"6"), (b"access-control-allow-origin", b"*")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"secret"})
+
+
+def _says_all_to_wsgi(environ: Any, start_response: Any) -> Iterator[bytes]:
+    headers = [("Content-Type", "text/plain"), ("Content-Length", "6"), ("Access-Control-Allow-Origin", "*")]
+    start_response("200 OK", headers)(b"secret")
+    yield b""
+    yield b"secret"
+
+
+def _both(make_site: MakeSite, **options: Any) -> Site:
+    site = make_site(**options)
+    site.middleware.app = _says_all_to_asgi if site.interface == "asgi" else _says_all_to_wsgi
+    return site
+
+
+@pytest.mark.parametrize("cookie", [False, True])
+def test_a_made_up_preflight_shows_a_stranger_no_page(make_site: MakeSite, cookie: bool) -> None:
+    site = _both(make_site)
+    browser = Browser(site)
+    if cookie:
+        browser.cookies |= session_cookie(site.middleware.config, origin=ORIGIN)
+    answer = browser.send("OPTIONS", "/page", PREFLIGHT)
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.header("access-control-allow-origin") == "*"
+    assert answer.header("content-length") in (None, "0")
+
+
+@pytest.mark.parametrize(("options", "path"), [({}, "/health"), ({"mode": "optional"}, "/page")])
+def test_where_everybody_may_look_a_preflight_is_answered_in_full(
+    make_site: MakeSite, options: dict[str, Any], path: str
+) -> None:
+    answer = _both(make_site, **options).request("OPTIONS", path, PREFLIGHT)
+    assert b"secret" in answer.body
+
+
+@pytest.mark.parametrize(
+    "referer",
+    [
+        "https://someone.apps.whop.com/",
+        "http://whop.com/",
+        "https://whop.com:8443/",
+        "https://whop.com@evil.example/",
+        "https://whop.com.evil.example/",
+        "https://whop.com:x/",
+    ],
+)
+def test_a_code_from_other_peoples_apps_is_not_exchanged(make_site: MakeSite, whop: FakeWhop, referer: str) -> None:
+    browser = Browser(make_site())
+    answer = browser.get(f"/callback/whop?code={whop.code()}", (*NAVIGATION, ("Referer", referer)))
+    assert answer.location.startswith("https://whop.com/oauth?")
+    assert whop.calls == []
+
+
+@pytest.mark.parametrize("path", ["/VIP/a", "/Vip", "/VIP/"])
+def test_what_must_be_paid_for_is_closed_in_any_case(make_site: MakeSite, path: str) -> None:
+    site = make_site(require={"/vip/*": "prod_vip", "/*": "prod_any", "/vip/free": ()})
+    browser = Browser(site)
+    browser.cookies |= session_cookie(site.middleware.config, origin=ORIGIN, access={"prod_any": "customer"})
+    assert browser.get(path).status == 403
+    assert browser.get("/vip/free").called
+    assert browser.get("/VIP/FREE").status == 403
+
+
+def test_a_neighbours_cookie_with_a_comma_is_nobody(make_site: MakeSite) -> None:
+    """A sibling host can set `a=1,__Host-whop_session=…`; were that split, `__Host-` would be worth nothing."""
+    site = make_site()
+    ((name, value),) = session_cookie(site.middleware.config, origin=ORIGIN).items()
+    assert site.request("GET", "/a", (*FETCH, ("Cookie", f"a=1,{name}={value}"))).status == 401
+    assert site.request("GET", "/a", (*FETCH, ("Cookie", "a=1"), ("Cookie", f"{name}={value}"))).called
+
+
+def test_an_endless_cookie_header_is_not_read(make_site: MakeSite) -> None:
+    site = make_site()
+    ((name, value),) = session_cookie(site.middleware.config, origin=ORIGIN).items()
+    assert site.request("GET", "/a", (*FETCH, ("Cookie", f"{';' * 70_000}{name}={value}"))).status == 401

@@ -10,7 +10,7 @@ from .drive import Driver
 from .gate import Gate
 from .identity import forwarded_headers
 from .messages import Forward, Reply, Request
-from .responses import private_headers
+from .responses import preflight_headers, private_headers
 from .user import KEY
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class WhopMiddleware:
             decision = answer
         user = decision.user
         inner = {**scope, KEY: user}
+        if decision.preflight:
+            inner, send = {**inner, "extensions": {}}, _without_body(send)
         if self._identity:
             inner["headers"] = forwarded_headers(scope["headers"], user)
         if user is not None or decision.set_cookies:
@@ -121,6 +123,19 @@ def _private(send: Send, decision: Forward) -> Send:
         return send(message)
 
     return private_send
+
+
+def _without_body(send: Send) -> Send:
+    """Wrap `send` for a preflight: an app that does not look at the method would show a stranger the whole page."""
+
+    def bodiless_send(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": preflight_headers(message.get("headers", ()))}
+        elif message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        return send(message)
+
+    return bodiless_send
 
 
 async def send_reply(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:

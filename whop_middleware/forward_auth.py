@@ -152,6 +152,9 @@ class ForwardAuth:
         whole = self.front.name != "nginx" or request.query == ANSWER_QUERY
         if isinstance(decision, Reply):
             return decision if whole else self._for_nginx(page, decision)
+        if decision.preflight:
+            # Nothing here can keep the body of an answer back, and an app that ignores the method would send the page.
+            return _refusal(403, "A preflight is not passed on: serve the front end and this site under one origin.")
         # Refused a moment ago, and not any more. A redirect could go round for ever, a 204 would look like success.
         return _refusal(503, "Load this again.") if request.query == ANSWER_QUERY else _let_in(decision)
 

@@ -98,11 +98,11 @@ class Gate:
         entry = self.sessions.find(cookie, secure, now())
         if request.path in endpoints:
             return (yield from self._own_path(request, entry.session if entry else None))
+        public = request.path in self.site.public
         if is_preflight(request):
-            return ANONYMOUS
+            return Forward(None, public=public, preflight=not (public or self._optional))
         broken = entry is None and is_navigation(request) and self.sessions.carried(cookie, secure)
         cleared = (self.sessions.clear_session(secure),) if broken else ()
-        public = request.path in self.site.public
         if entry is None and (public or self._optional):
             return Forward(None, cleared, public)
         if entry is None:

@@ -61,11 +61,13 @@ class Forward(NamedTuple):
     """Let the app answer. `user` goes to the app; the rest says what becomes of its answer.
 
     `set_cookies` are `Set-Cookie` values to add. `public` is true on a public path, whose caching is left to the app.
+    `preflight` is true when a stranger's question about CORS is passed on: of the answer only the headers go out.
     """
 
     user: WhopUser | None
     set_cookies: tuple[str, ...] = ()
     public: bool = False
+    preflight: bool = False
 
 
 @dataclass(frozen=True, slots=True)

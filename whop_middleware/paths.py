@@ -58,7 +58,7 @@ class Rules:
         self.require = require
         self.everything = tuple(dict.fromkeys(ids for ids in require.values() if ids))
         exact = [pattern for pattern in require if not pattern.endswith("*")]
-        self._exact = {self._bare(pattern): pattern for pattern in exact}
+        self._exact = {_bare(pattern): pattern for pattern in exact}
         self._prefixes = sorted((p for p in require if p.endswith("*")), key=lambda p: -len(p))
         self._same_everywhere = list(require) == ["/*"]
 
@@ -76,17 +76,20 @@ class Rules:
 
     def rule(self, path: str) -> str | None:
         """Return the pattern that decides for a path, if any. Exact wins over `*`, longer over shorter."""
-        pattern = self._exact.get(self._bare(path))
+        pattern = self._exact.get(_bare(path))
         if pattern is not None and (self.require[pattern] or pattern == path):
             return pattern
         return next((pattern for pattern in self._prefixes if self._covers(pattern, path)), None)
 
     def _covers(self, pattern: str, path: str) -> bool:
-        return path.startswith(pattern[:-1]) or (bool(self.require[pattern]) and path == pattern[:-2])
+        if not self.require[pattern]:
+            return path.startswith(pattern[:-1])
+        # Apps on some file systems do not tell "/VIP" from "/vip", and what must be paid for is closed in any case.
+        return f"{path}/".casefold().startswith(pattern[:-1].casefold())
 
-    @staticmethod
-    def _bare(path: str) -> str:
-        return path.rstrip("/") or "/"
+
+def _bare(path: str) -> str:
+    return path.casefold().rstrip("/") or "/"
 
 
 def safe_return_path(value: str | None, *, own: Iterable[str], home: str) -> str:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 _SHARED = (b"public", b"s-maxage")
+_OF_BODIES = (b"content-length", b"content-encoding", b"content-range", b"transfer-encoding", b"trailer")
 _LENGTHS = (len(b"vary"), len(b"cache-control"))
 _VARY, _PRIVATE = _BOTH = ((b"vary", b"Cookie"), (b"cache-control", b"private"))
 
@@ -49,6 +50,11 @@ def _not_shared(value: bytes) -> bytes:
     if len(kept) == len(directives):
         return value
     return b", ".join([b"private", *(part for part in kept if part.lower() != b"private")])
+
+
+def preflight_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """Return the headers of an answer whose body is left out."""
+    return [(name, value) for name, value in headers if name.lower() not in _OF_BODIES]
 
 
 def private_text_headers(headers: list[tuple[str, str]], *, public: bool) -> list[tuple[str, str]]:

@@ -302,12 +302,15 @@ def comes_from_whop(request: Request, whop_url: str) -> bool:
     referer = request.header("referer")
     if referer is None:
         return not any(name.startswith("sec-fetch-") for name, _ in request.headers)
-    return _is_host_of(referer, whop_url)
+    return _is_of_whop(referer, whop_url)
 
 
-def _is_host_of(url: str, whop_url: str) -> bool:
+def _is_of_whop(url: str, whop_url: str) -> bool:
+    """Return whether a URL is on Whop's own hosts; `*.apps` below them is where other people's apps live."""
     try:
-        host, whop = urlsplit(url).hostname or "", urlsplit(whop_url).hostname or ""
+        parts, whop = urlsplit(url), urlsplit(whop_url)
+        same_port = (parts.scheme, parts.port) == (whop.scheme, whop.port)
     except ValueError:
         return False
-    return host == whop or host.endswith(f".{whop}")
+    host, own = parts.hostname or "", whop.hostname or ""
+    return same_port and (host == own or (host.endswith(f".{own}") and not host.endswith(f".apps.{own}")))

@@ -18,6 +18,8 @@ CLOCK_SKEW = 60
 """Seconds by which another server's clock may run ahead of ours (NTP keeps hosts far closer)."""
 COOKIE_LIMIT = 4096
 """Bytes of a cookie with its name and attributes that every browser keeps (RFC 6265 section 6.1)."""
+HEADER_LIMIT = 65_536
+"""Bytes of a `Cookie` header that are looked at; browsers and servers stop far below."""
 COOKIES_TRIED = 4
 """Cookies of one name that are verified at most: an attacker on a sibling host can set many."""
 _SIGNATURE_LENGTH = 43
@@ -41,7 +43,7 @@ def unb64(data: bytes) -> bytes:
 
 def cookie_pairs(header: bytes, wanted: bytes) -> Iterator[bytes]:
     """Yield each pair that starts with `wanted` (`b"name="`): a linear split, no quotes, no escapes (RFC 6265)."""
-    if wanted in header:
+    if wanted in header and len(header) <= HEADER_LIMIT:
         for part in header.split(b";"):
             pair = part.lstrip(b" \t")
             if pair.startswith(wanted):

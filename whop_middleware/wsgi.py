@@ -11,7 +11,7 @@ from .gate import Gate
 from .identity import set_identity
 from .messages import Forward, Reply, Request
 from .pages import phrase
-from .responses import private_text_headers
+from .responses import preflight_headers, private_text_headers
 from .user import KEY
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class WhopWSGIMiddleware:
             environ["REMOTE_USER"] = user.id
         if self._identity:
             set_identity(environ, user)
+        if decision.preflight:
+            return _without_body(self.app, environ, start_response)
         if user is not None or decision.set_cookies:
             start_response = _private(start_response, decision)
         return self.app(environ, start_response)
@@ -57,7 +59,7 @@ class WhopWSGIMiddleware:
         if not (path.isascii() and prefix.isascii()):
             path, prefix = _decoded(path), _decoded(prefix)
         cookie = environ.get("HTTP_COOKIE")
-        raw = b"" if cookie is None else _cookie(cookie).encode("latin-1", "replace")
+        raw = b"" if cookie is None else cookie.encode("latin-1", "replace")
         return self._gate.at_once(environ["REQUEST_METHOD"], path, prefix, environ["wsgi.url_scheme"], raw)
 
 
@@ -66,21 +68,11 @@ def _decoded(text: str) -> str:
     return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _cookie(cookie: str) -> str:
-    """Return a `Cookie` header in which those that the server joined with a comma can be read as well.
-
-    What stands between semicolons comes first: a cookie that a neighbouring host set, with a comma and our name in its
-    value, must never win over the browser's own.
-    """
-    return f"{cookie}; {cookie.replace(',', ';')}" if "," in cookie else cookie
-
-
 def read_request(environ: WSGIEnvironment) -> Request:
     """Return a WSGI environ in the core's words."""
     headers = [
         (key[5:].replace("_", "-").lower(), str(value)) for key, value in environ.items() if key.startswith("HTTP_")
     ]
-    headers = [(name, _cookie(value) if name == "cookie" else value) for name, value in headers]
     if "HTTP_HOST" not in environ:
         headers.append(("host", f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"))
     return Request(
@@ -105,6 +97,32 @@ def _private(start_response: StartResponse, decision: Forward) -> StartResponse:
         return start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
 
     return private_start_response
+
+
+def _without_body(app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Pass a preflight on: an app that does not look at the method would show a stranger the whole page."""
+    started: list[bool] = []
+
+    def bodiless_start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        kept = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in preflight_headers(raw)]
+        kept += [] if status.startswith("204") else [("Content-Length", "0")]
+        started.append(True)
+        start_response(status, kept) if exc_info is None else start_response(status, kept, exc_info)
+        return lambda data: None
+
+    body = app(environ, bodiless_start_response)
+    try:
+        # An app may call `start_response` as late as with its first piece.
+        for _ in body:
+            if started:
+                break
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+    return []
 
 
 def _reply(reply: Reply, method: str, start_response: StartResponse) -> Iterable[bytes]:
