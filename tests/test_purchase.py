@@ -989,3 +989,34 @@ def test_a_browser_meets_each_answer_without_the_purchase(make_site: MakeSite, w
     assert answer.header("cache-control") == "no-store"
     assert not answer.called
     assert Browser(browser.site).get("/no-access").status == 303
+
+
+def test_in_optional_mode_nothing_due_means_no_closer_look(make_site: MakeSite, whop: FakeWhop, clock: Clock) -> None:
+    whop.owned["user_1"] = {"prod_a": "customer"}
+    browser = Browser(make_site(mode="optional", require=("prod_a", "prod_b"), api_key="key-0123456789"))
+    browser.arrive_from_hub(whop)
+    gate, cookie = browser.site.middleware._gate, next(f"{name}={value}" for name, value in browser.cookies.items())
+    asked = whop.count("access")
+    assert gate.at_once("GET", "/", browser.site.prefix, "https", cookie.encode()) is not None
+    clock.tick(61)
+    assert gate.at_once("GET", "/", browser.site.prefix, "https", cookie.encode()) is None
+    assert browser.get("/").user is not None
+    assert whop.count("access") == asked + 1
+
+
+def test_in_optional_mode_without_a_key_nothing_is_ever_asked(
+    make_site: MakeSite, whop: FakeWhop, clock: Clock
+) -> None:
+    whop.owned["user_1"] = {"prod_a": "customer"}
+    browser = Browser(make_site(mode="optional", require="prod_a", session_max_age=10**6))
+    browser.arrive_from_hub(whop)
+    asked = len(whop.calls)
+    clock.tick(90_000)
+    user = browser.get("/").user
+    assert user is not None
+    assert user.access == {"prod_a": "customer"}
+    clock.tick(90_000)
+    user = browser.get("/").user
+    assert user is not None
+    assert user.access == {}
+    assert len(whop.calls) == asked

@@ -80,9 +80,10 @@ class Gate:
 
     def _admits(self, entry: Entry, path: str, at: float) -> bool:
         """Return whether there is nothing to ask Whop before someone signed in sees a path."""
-        if self._optional or at < entry.not_before:  # a verdict from the future: the clock has stepped back
+        if at < entry.not_before:  # a verdict from the future: the clock has stepped back
             return False
-        return all(at < entry.admitted_until[ids] for ids in self.site.needs(path))
+        needs = entry.admitted_until if self._optional else self.site.needs(path)
+        return all(at < entry.admitted_until[ids] for ids in needs)
 
     def budget(self, request: Request) -> float:
         """Return how many seconds the answer may wait for Whop in all."""

@@ -12,7 +12,7 @@ from .bounded import trim
 from .errors import CredentialsRefused, SignInError, WhopUnreachable
 from .messages import Flow, Once, Together
 from .reports import report
-from .sessions import Session, Sessions, Verdict
+from .sessions import REFUSAL_LASTS, Session, Sessions, Verdict
 from .signing import CLOCK_SKEW, now
 from .site import Site
 from .upstream import PAUSE, Upstream
@@ -179,7 +179,7 @@ class Purchase:
         verdict = session.verdicts.get(key)
         if verdict is None or verdict.level:
             return True
-        return self.config.api_key is not None and not 0 <= now() - verdict.at < PAUSE
+        return self.config.api_key is not None and not 0 <= now() - verdict.at < REFUSAL_LASTS
 
     def recheck(self, session: Session, standing: Standing) -> Flow[Session]:
         """Ask with the `api_key` about what is due; concurrent requests of the user go on with the last verdict.

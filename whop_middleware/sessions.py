@@ -18,6 +18,8 @@ from .messages import Forward
 from .signing import CLOCK_SKEW, COOKIE_LIMIT, COOKIES_TRIED, BadSignature, cookie_pairs, set_cookie, signer
 from .user import Access, WhopUser
 
+REFUSAL_LASTS = 60
+"""Seconds after which a bad verdict is asked again, with an `api_key`: whoever has just bought is soon in."""
 _VERSION = 1
 _TEXT = {str, type(None)}
 _VERIFIED_KEPT = 4096
@@ -62,7 +64,10 @@ class Sessions:
         self._signer = signer(config, "session")
         self.verified: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
         """Session cookies that have been verified, by the exact bytes of `name=value`; over http, over https."""
+        self._optional = config.mode == "optional"
         self._rule_ids = tuple(dict.fromkeys(ids for ids in config.require.values() if ids))
+        if self._optional:  # nobody is turned away, so only the api_key ever asks, about each id for itself
+            self._rule_ids = tuple((key,) for key in config.required_ids) if config.api_key is not None else ()
         self._allowed = frozenset(config.allow_users)
         self._plain = config.session_cookie
         self._prefixed = f"__Host-{config.session_cookie}"
@@ -161,7 +166,9 @@ class Sessions:
 
     def _due(self, session: Session, key: str) -> float:
         verdict = session.verdicts.get(key)
-        return self.due_at(session, verdict) if verdict is not None and verdict.level else 0
+        if verdict is None or not (verdict.level or self._optional):
+            return 0
+        return self.due_at(session, verdict) if verdict.level else verdict.at + REFUSAL_LASTS
 
     def due_at(self, session: Session, verdict: Verdict) -> float:
         """Return when a good verdict is due again (Unix s): spread, so that a launch day's buyers don't all ask."""
