@@ -26,7 +26,8 @@ PUBLIC_NAMES = {"WhopConfig", "WhopMiddleware", "WhopUser", "WhopWSGIMiddleware"
 
 # From the ground up: a module may import from the rows above its own, and from its own subpackage.
 LAYERS = (
-    ("errors", "user", "bounded", "deadline", "texts", "reports", "paths"),
+    ("errors", "user", "bounded", "deadline", "texts", "reports"),
+    ("paths",),
     ("messages", "settings", "lazy"),
     ("config",),
     ("signing",),

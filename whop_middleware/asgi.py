@@ -9,7 +9,7 @@ from .config import WhopConfig
 from .drive import Driver
 from .gate import Gate
 from .identity import forwarded_headers
-from .messages import Forward, Reply, Request
+from .messages import Reply, Request
 from .responses import preflight_headers, private_headers
 from .user import KEY
 
@@ -46,40 +46,44 @@ class WhopMiddleware:
         self.app: Any = app
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)
+        self._at_once = self._gate.at_once
         self._driver = Driver(self.config.timeout)
         self._identity = self.config.identity_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or forward one connection (ASGI 3)."""
-        kind = scope["type"]
-        if kind != "http" and kind != "websocket":
+        decision = None
+        if scope["type"] == "http":
+            path, prefix, cookie = scope["path"], scope.get("root_path", ""), b""
+            for name, value in scope["headers"]:
+                if name == b"cookie":
+                    cookie = cookie + b"; " + value if cookie else value
+            if prefix or not path:
+                path = route_path(path, prefix)
+            decision = self._at_once(scope["method"], path, prefix, scope.get("scheme", "http"), cookie)
+        elif scope["type"] != "websocket":
             if "path" in scope:
-                raise RuntimeError(f"whop_middleware lets nobody through the unknown ASGI scope type {kind!r}")
+                raise RuntimeError(f"whop_middleware lets nobody through the unknown ASGI scope type {scope['type']!r}")
             await self.app(scope, receive, send)
             return
-        path, prefix, cookie = scope["path"], scope.get("root_path", ""), b""
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                cookie = cookie + b"; " + value if cookie else value
-        inner_path = route_path(path, prefix) if prefix or not path else path
-        decision = self._gate.at_once(
-            scope.get("method", "GET"), inner_path, prefix, scope.get("scheme", "http"), cookie
-        )
-        if decision is None:
+        if decision is not None:
+            user = decision.user
+            if user is not None:
+                send = _private(send, decision.public, ())
+        else:
             request = read_request(scope)
             answer = await self._driver.arun(self._gate.handle(request), self._gate.budget(request))
             if isinstance(answer, Reply):
                 await send_reply(answer, scope, receive, send)
                 return
-            decision = answer
-        user = decision.user
+            user = answer.user
+            if answer.preflight:
+                scope, send = {**scope, "extensions": {}}, _without_body(send)
+            elif user is not None or answer.set_cookies:
+                send = _private(send, answer.public, answer.set_cookies)
         inner = {**scope, KEY: user}
-        if decision.preflight:
-            inner, send = {**inner, "extensions": {}}, _without_body(send)
         if self._identity:
             inner["headers"] = forwarded_headers(scope["headers"], user)
-        if user is not None or decision.set_cookies:
-            send = _private(send, decision)
         await self.app(inner, receive, send)
 
 
@@ -110,15 +114,15 @@ def read_request(scope: Scope) -> Request:
     )
 
 
-def _private(send: Send, decision: Forward) -> Send:
+def _private(send: Send, public: bool, cookies: tuple[str, ...]) -> Send:
     """Wrap `send` so that no cache keeps a signed-in person's page for the next one."""
+    is_shared = public and not cookies
 
     def private_send(message: Message) -> Awaitable[None]:
         if message["type"] in _STARTS:
-            is_shared = decision.public and not decision.set_cookies
             headers = private_headers(message.get("headers", ()), public=is_shared)
-            if decision.set_cookies:
-                headers += [(b"set-cookie", value.encode("latin-1")) for value in decision.set_cookies]
+            if cookies:
+                headers += [(b"set-cookie", value.encode("latin-1")) for value in cookies]
             message = {**message, "headers": headers}
         return send(message)
 

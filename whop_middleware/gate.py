@@ -14,7 +14,6 @@ from .errors import AccessDenied, SignInError, WhopUnreachable
 from .fetch_metadata import is_document, is_navigation, is_prefetch, is_preflight, kind
 from .messages import Flow, Forward, Reply, Request
 from .pages import Action
-from .paths import is_odd
 from .purchase import Needs, Purchase, Standing
 from .reports import new_reference, report
 from .sessions import Entry, Session, Sessions
@@ -48,8 +47,7 @@ class Gate:
         self._optional = config.mode == "optional"
         self._anonymous_passes = ANONYMOUS if self._optional else None
         self._secure = None if config.origin is None else config.origin.startswith("https")
-        self._exact, self._prefixes = self.site.public.exact, self.site.public.prefixes
-        self._has_public = bool(self._exact or self._prefixes)
+        self._public = self.site.public.decided
         self._verified = self.sessions.verified
         self._ready: dict[str, Mapping[str, Endpoint]] = {}
         self._announced = False
@@ -57,14 +55,13 @@ class Gate:
 
     def at_once(self, method: str, path: str, prefix: str, scheme: str, cookie: bytes) -> Forward | None:
         """Return the decision for the common cases, `None` when the request needs a closer look: see `handle`."""
-        endpoints = self._ready.get(prefix)
-        if endpoints is None or path in endpoints or method == "OPTIONS":
+        if prefix not in self._ready or path in self._ready[prefix] or method == "OPTIONS":
             return None
-        # Written out rather than asked of PublicPaths: this line runs for every request.
-        public = self._has_public and (path in self._exact or (path.startswith(self._prefixes) and not is_odd(path)))
-        anonymous = ANONYMOUS_PUBLIC if public else self._anonymous_passes
+        public = self._public.get(path)
+        if public is None:
+            public = path in self.site.public
         if not cookie:
-            return anonymous
+            return ANONYMOUS_PUBLIC if public else self._anonymous_passes
         secure = self._secure
         if secure is None:
             secure = scheme == "https" or scheme == "wss"
@@ -73,7 +70,9 @@ class Gate:
         if entry is None or not entry.not_before <= at < entry.not_after:
             entry = self.sessions.find(cookie, secure, at)
             if entry is None:
-                return None if self.sessions.carried(cookie, secure) else anonymous
+                if self.sessions.carried(cookie, secure):
+                    return None
+                return ANONYMOUS_PUBLIC if public else self._anonymous_passes
         if public:
             return Forward(entry.session.user, public=True)
         return entry.forward if not entry.admitted_until or self._admits(entry, path, at) else None

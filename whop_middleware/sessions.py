@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from .bounded import trim
 from .config import WhopConfig
@@ -46,7 +46,8 @@ class Session:
     sent_at: int = 0
 
 
-class Entry(NamedTuple):
+@dataclass(slots=True)
+class Entry:
     """A verified cookie: the session, the window of time in which to believe it, until when it satisfies each rule."""
 
     session: Session

@@ -57,12 +57,20 @@ class _Signer(Signer):
         super().__init__(keys, salt=b"", key_derivation="none", digest_method=hashlib.sha256)
         self._prepared = [hmac.new(key, digestmod="sha256") for key in reversed(keys)]
 
+    def unsign(self, signed_value: str | bytes) -> bytes:
+        value, _, signature = want_bytes(signed_value).rpartition(b".")
+        if not self._signed(value, signature):
+            raise BadSignature("The signature is not ours")
+        return value
+
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
-        value, sig = want_bytes(value), want_bytes(sig)
+        return self._signed(want_bytes(value), want_bytes(sig))
+
+    def _signed(self, value: bytes, signature: bytes) -> bool:
         for prepared in self._prepared:
             digest = prepared.copy()
             digest.update(value)
-            if hmac.compare_digest(base64.urlsafe_b64encode(digest.digest())[:_SIGNATURE_LENGTH], sig):
+            if hmac.compare_digest(base64.urlsafe_b64encode(digest.digest())[:_SIGNATURE_LENGTH], signature):
                 return True
         return False
 
