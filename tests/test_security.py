@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from whop_middleware import ConfigError
 from whop_middleware.testing import session_cookie
 
 from .conftest import MakeSite
-from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site
+from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site, make_config
 
 PREFLIGHT = (("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET"))
 
@@ -137,3 +138,9 @@ def test_an_endless_cookie_header_is_not_read(make_site: MakeSite) -> None:
     site = make_site()
     ((name, value),) = session_cookie(site.middleware.config, origin=ORIGIN).items()
     assert site.request("GET", "/a", (*FETCH, ("Cookie", f"{';' * 70_000}{name}={value}"))).status == 401
+
+
+@pytest.mark.parametrize("open_rule", ["/VIP", "/Vip/"])
+def test_rules_that_differ_in_case_alone_are_refused(open_rule: str) -> None:
+    with pytest.raises(ConfigError, match="two rules for the same path"):
+        make_config(require={"/vip": "prod_vip", open_rule: ()})

@@ -71,7 +71,8 @@ def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _refuse_ties(found: Rules) -> None:
     seen: dict[str, str] = {}
     for name in found:
-        other = seen.setdefault(bare(name), name)
+        # Rules close a path in any case, so two that differ in case alone would contradict each other.
+        other = seen.setdefault(bare(name).casefold(), name)
         if other != name:
             raise Wrong(f'has two rules for the same path, "{other}" and "{name}": keep one', None)
 
