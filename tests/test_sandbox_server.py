@@ -204,6 +204,18 @@ def test_slow_outlasts_a_clients_patience(sandbox: Sandbox, client: httpx.Client
         client.get("/v5/me", timeout=0.1)
 
 
+@pytest.mark.parametrize("path", ["/v5/oauth/token", "/oauth/token"])
+def test_client_that_gives_up_on_a_slow_answer_stays_out_of_the_log(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox = make_sandbox()
+    sandbox.set_fault("token", "slow", seconds=0.5)
+    with sandbox.serve() as url, pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}{path}", data={"code": "made-up"}, timeout=0.1, trust_env=False)
+    assert sandbox.count("token") == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_sandbox_stops_at_once_though_an_answer_is_slow() -> None:
     sandbox = make_sandbox()
     sandbox.set_fault("user", "slow", seconds=60)
@@ -320,6 +332,18 @@ def test_importing_the_sandbox_leaves_cryptography_for_those_who_need_it() -> No
     program = "import sys, whop_middleware.sandbox; print('cryptography' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_importing_the_sandbox_without_the_extra_says_how_to_install_it(missing: str) -> None:
+    import subprocess
+
+    program = f"import sys; sys.modules[{missing!r}] = None; import whop_middleware.sandbox"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: whop_middleware.sandbox needs {missing}")
+    assert last.endswith("which is not installed: pip install 'whop-middleware[sandbox]'")
+    assert "direct cause" in done.stderr
 
 
 # --- The middleware in front, the sandbox behind ---

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
@@ -189,13 +189,16 @@ class Sandbox:
         endpoint = endpoint_of(scope["path"])
         if reason is not None:
             await PlainTextResponse(reason, 403)(scope, receive, send)
-        elif endpoint is None:
-            await self._starlette(scope, receive, send)
         else:
-            self.calls.append(Call(endpoint.name, scope["method"], endpoint.dialect))
-            await self._answer(endpoint, scope, receive, send)
+            # Giving up on a slow answer, before the body was read, is the client's right and no accident here.
+            with suppress(ClientDisconnect):
+                await self._answer(endpoint, scope, receive, send)
 
-    async def _answer(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, endpoint: Endpoint | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if endpoint is None:
+            await self._starlette(scope, receive, send)
+            return
+        self.calls.append(Call(endpoint.name, scope["method"], endpoint.dialect))
         limit = self._limit(endpoint)
         if limit is not None and not limit.admit():
             await too_many(endpoint.dialect, limit.wait())(scope, receive, send)
