@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from whop_middleware import WhopMiddleware
+from whop_middleware import ConfigError, WhopMiddleware, WhopWSGIMiddleware
 from whop_middleware.asgi import read_request, route_path
 from whop_middleware.testing import session_cookie
 
@@ -321,3 +321,26 @@ def test_a_fetch_below_a_prefix_is_told_the_whole_login_url() -> None:
         "GET", "/a", FETCH
     )
     assert answer.json()["login_url"] == "/shop/login/whop"
+
+
+def test_an_app_of_the_other_protocol_is_refused_with_the_class_to_use() -> None:
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        return []
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        return None
+
+    with pytest.raises(ConfigError, match="WSGI app: put WhopWSGIMiddleware around it"):
+        WhopMiddleware(wsgi_app, config=make_config())  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(ConfigError, match="ASGI app: put WhopMiddleware around it"):
+        WhopWSGIMiddleware(asgi_app, config=make_config())  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(ConfigError, match="not WhopConfig: pass the app first"):
+        WhopMiddleware(make_config())  # type: ignore[call-overload]  # the mistake under test
+
+
+def test_the_package_knows_its_names_and_no_others() -> None:
+    import whop_middleware
+
+    assert set(whop_middleware.__all__) <= set(dir(whop_middleware))
+    with pytest.raises(AttributeError, match="no attribute 'WhopMiddlewear'"):
+        whop_middleware.WhopMiddlewear  # noqa: B018  # the look-up is what is tested

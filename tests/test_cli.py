@@ -23,6 +23,7 @@ import pytest
 import respx
 
 from whop_middleware import WhopConfig, WhopMiddleware, WhopWSGIMiddleware
+from whop_middleware.apps import load, speaks
 from whop_middleware.cli import apps, check, demo, main, servers
 from whop_middleware.errors import ConfigError
 
@@ -464,9 +465,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_app_is_loaded_by_name(name: str, found: str, asgi: bool, shop: Path) -> None:
-    app = apps.load(name, shop)
+    app = load(name, "--app ", str(shop))
     assert app.__name__ == found
-    assert apps.is_asgi(app) is asgi
+    assert speaks(app, "asgi") is asgi
 
 
 @pytest.mark.parametrize(
@@ -475,22 +476,22 @@ def test_app_is_loaded_by_name(name: str, found: str, asgi: bool, shop: Path) ->
         ("shap:app", "no module 'shap'"),
         ("shop.api:app", "no module 'shop.api'"),
         ("shop:ap", "no 'ap'"),
-        ("shop:settings", "a dict"),
-        (":app", "package.module:attribute"),
-        (".shop:app", "package.module:attribute"),
+        ("shop:settings", "no app, it holds {"),
+        (":app", "not module:attribute"),
+        (".shop:app", "not module:attribute"),
         ("shap.py", "such as --app shap:app"),
         ("shop/api.py:app", "such as --app shop.api:app"),
     ],
 )
 def test_missing_app_is_a_clear_error(name: str, words: str, shop: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
-        apps.load(name, shop)
+        load(name, "--app ", str(shop))
 
 
 def test_error_inside_the_app_keeps_its_traceback(shop: Path) -> None:
     (shop / "shop.py").write_text("import a_module_that_is_not_there", encoding="utf-8")
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
-        apps.load("shop", shop)
+        load("shop", "--app ", str(shop))
 
 
 def test_middleware_that_an_app_brings_is_found() -> None:

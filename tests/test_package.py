@@ -27,7 +27,7 @@ PUBLIC_NAMES = {"WhopConfig", "WhopMiddleware", "WhopUser", "WhopWSGIMiddleware"
 # From the ground up: a module may import from the rows above its own, and from its own subpackage.
 LAYERS = (
     ("errors", "user", "bounded", "deadline", "texts", "reports"),
-    ("paths",),
+    ("paths", "apps"),
     ("messages", "settings", "lazy"),
     ("config",),
     ("signing",),

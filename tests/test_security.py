@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from whop_middleware import ConfigError
+from whop_middleware.signing import signer
 from whop_middleware.testing import session_cookie
 
 from .conftest import MakeSite
-from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site, make_config
+from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site, WsgiSite, make_config
 
 PREFLIGHT = (("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET"))
 
@@ -144,3 +145,45 @@ def test_an_endless_cookie_header_is_not_read(make_site: MakeSite) -> None:
 def test_rules_that_differ_in_case_alone_are_refused(open_rule: str) -> None:
     with pytest.raises(ConfigError, match="two rules for the same path"):
         make_config(require={"/vip": "prod_vip", open_rule: ()})
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
+def test_a_preflight_of_an_app_that_starts_late_or_never_speaks(make_site: MakeSite, status: str) -> None:
+    """Some WSGI apps answer with their first piece, some with none; an ASGI app may send what is neither."""
+
+    def late(environ: Any, start_response: Any) -> Iterator[bytes]:
+        yield b""
+        kind = [] if status.startswith("204") else [("Content-Type", "text/plain")]
+        start_response(status, [("Access-Control-Allow-Origin", "*"), *kind])
+
+    async def chatty(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["extensions"] == {}
+        headers = [(b"access-control-allow-origin", b"*")]
+        await send({"type": "http.response.start", "status": int(status[:3]), "headers": headers, "trailers": True})
+        await send({"type": "http.response.body", "body": b"secret", "more_body": False})
+        await send({"type": "http.response.trailers", "headers": []})
+
+    site = make_site()
+    site.middleware.app = chatty if site.interface == "asgi" else late
+    answer = site.request("OPTIONS", "/page", PREFLIGHT)
+    assert (answer.status, answer.body) == (int(status[:3]), b"")
+    assert answer.header("access-control-allow-origin") == "*"
+
+
+def test_a_preflight_leaves_a_list_of_pieces_alone() -> None:
+    """An app whose answer is a plain list has nothing to close."""
+    site = WsgiSite(make_config())
+
+    def listing(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"secret"]
+
+    site.middleware.app = listing
+    assert site.request("OPTIONS", "/page", PREFLIGHT).body == b""
+
+
+def test_a_signature_has_one_spelling_whoever_checks_it() -> None:
+    ours = signer(make_config(), "session")
+    value, _, signature = ours.sign(b"value").rpartition(b".")
+    assert ours.verify_signature(value, signature)
+    assert not ours.verify_signature(value, signature + b"=")

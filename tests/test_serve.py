@@ -17,7 +17,7 @@ from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped
 from flask import Flask
 from starlette.applications import Starlette
 
-from whop_middleware import ConfigError, WhopMiddleware, WhopWSGIMiddleware, serve
+from whop_middleware import ConfigError, WhopMiddleware, WhopWSGIMiddleware, apps, serve
 
 from .processes import environment
 
@@ -109,7 +109,7 @@ def test_importing_it_builds_nothing_and_needs_no_settings(folder: Path) -> None
     ("target", "interface", "what", "mend"),
     [
         ("", "asgi", "No app", "Set WHOP_APP to module:attribute, such as WHOP_APP=shop.main:app."),
-        ("shop/main.py", "asgi", "not module:attribute", "WHOP_APP=shop:create_app()"),
+        ("shop/main.py", "asgi", "not module:attribute", "such as WHOP_APP=shop.main:app."),
         ("shop:create_app(1)", "asgi", "not module:attribute", "WHOP_APP=shop:create_app()"),
         ("shp:app", "asgi", "no module 'shp'", "WHOP_APP=main:app"),
         ("shop.main:app", "asgi", "no module 'shop.main'", "WHOP_APP=main:app"),
@@ -186,7 +186,7 @@ def test_an_error_that_servers_would_take_for_a_missing_attribute_keeps_its_trac
 ) -> None:
     (folder / "broken.py").write_text(code)
     monkeypatch.setenv("WHOP_APP", "broken")
-    with pytest.raises(serve.BrokenApp, match="in the app's own code") as caught:
+    with pytest.raises(apps.BrokenApp, match="in the app's own code") as caught:
         serve.asgi  # noqa: B018
     assert isinstance(caught.value.__cause__, AttributeError | NameError)
 
@@ -222,23 +222,23 @@ WSGI_APPS = [Flask("shop"), Flask("shop").wsgi_app, WSGIHandler, _wsgi_with_more
 @pytest.mark.parametrize("app", ASGI_APPS, ids=name_of)
 def test_asgi_apps_are_told_from_wsgi_apps(app: Any) -> None:
     app = ASGIHandler.__new__(ASGIHandler) if app is ASGIHandler else app
-    assert (serve.speaks(app, "asgi"), serve.speaks(app, "wsgi")) == (True, False)
+    assert (apps.speaks(app, "asgi"), apps.speaks(app, "wsgi")) == (True, False)
 
 
 @pytest.mark.parametrize("app", WSGI_APPS, ids=name_of)
 def test_wsgi_apps_are_told_from_asgi_apps(app: Any) -> None:
     app = WSGIHandler.__new__(WSGIHandler) if app is WSGIHandler else app
-    assert (serve.speaks(app, "asgi"), serve.speaks(app, "wsgi")) == (False, True)
+    assert (apps.speaks(app, "asgi"), apps.speaks(app, "wsgi")) == (False, True)
 
 
 def test_an_app_that_takes_anything_is_what_the_server_says() -> None:
     def anything(*arguments: Any) -> Any: ...
 
     for app in (anything, functools.partial(anything), max):
-        assert (serve.speaks(app, "asgi"), serve.speaks(app, "wsgi")) == (True, True)
+        assert (apps.speaks(app, "asgi"), apps.speaks(app, "wsgi")) == (True, True)
 
 
 def test_nothing_else_is_an_app() -> None:
-    assert not serve.speaks(None, "wsgi")
-    assert not serve.speaks(lambda: None, "asgi")
-    assert not serve.speaks(_Async, "asgi")
+    assert not apps.speaks(None, "wsgi")
+    assert not apps.speaks(lambda: None, "asgi")
+    assert not apps.speaks(_Async, "asgi")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from .apps import refuse_other
 from .config import WhopConfig
 from .drive import Driver
 from .gate import Gate
@@ -43,6 +44,7 @@ class WhopMiddleware:
     def __init__(  # type: ignore[misc]  # an option named "app" cannot come both ways
         self, app: App, config: WhopConfig | None = None, **options: Any
     ) -> None:
+        refuse_other(app, "asgi", "WhopWSGIMiddleware")
         self.app: Any = app
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)

@@ -50,8 +50,11 @@ footer{max-width:36rem;margin-top:16px;color:var(--quiet);font-size:.8125rem;tex
 
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+# Without an icon of its own a page has the browser ask for /favicon.ico, which a stranger is not given.
+_NO_ICON = '<link rel="icon" href="data:,">\n'
 
 _PAGE_HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
@@ -61,6 +64,9 @@ _PAGE_HEADERS = (
     # Not "no-referrer": under it browsers post our own forms with `Origin: null`, and signing out looks at the Origin.
     ("Referrer-Policy", "same-origin"),
 )
+
+_SHOWN_NAME = 80
+"""Characters of a name that are shown: Whop's may be as long as a cookie, and would push the ways on out of sight."""
 
 _KINDS = {"prod": "the product", "exp": "the experience", "biz": "something of the company"}
 
@@ -95,6 +101,7 @@ def html(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="robots" content="noindex">\n',
+            _NO_ICON,
             f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_text(title)}</h1>\n",
             *(f"<p>{_text(paragraph)}</p>\n" for paragraph in paragraphs),
             _ways_on(actions),
@@ -214,7 +221,9 @@ def denied(
     `other_account` a path of this site that signs out when posted to.
     """
     paragraphs = [
-        f"Signed in as {user.display_name}" + (f" ({user.id})." if user.display_name != user.id else "."),
+        f"Signed in as {_clamp(user.display_name)} ({user.id})."
+        if user.display_name != user.id
+        else f"Signed in as {user.id}.",
         f"This page is for people who own {_any_of(missing)}. This account does not, or no longer does.",
     ]
     if buy_url is None:
@@ -234,6 +243,10 @@ def denied(
     )
     title, code = FAULTS[AccessDenied.code][0], AccessDenied.code
     return html(403, title, paragraphs, actions, error_code=code, reference=reference, details=details)
+
+
+def _clamp(name: str) -> str:
+    return name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1].rstrip()}…"
 
 
 def _any_of(ids: Sequence[str]) -> str:

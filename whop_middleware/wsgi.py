@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from .apps import refuse_other
 from .config import WhopConfig
 from .drive import Driver
 from .gate import Gate
@@ -27,6 +28,7 @@ class WhopWSGIMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, config: WhopConfig | None = None, **options: Any) -> None:
+        refuse_other(app, "wsgi", "WhopMiddleware")
         self.app = app
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)

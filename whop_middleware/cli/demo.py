@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from whop_middleware.apps import load
 from whop_middleware.config import WhopConfig
 from whop_middleware.errors import ConfigError
 
-from .apps import load, middleware_config, wrap
+from .apps import middleware_config, wrap
 from .servers import Stop, listening, serve, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def apply_settings(environ: MutableMapping[str, str], settings: Mapping[str, str
 
 def _app(options: argparse.Namespace, example: Example | None) -> tuple[Any, WhopConfig]:
     """Return the app with the middleware in or around it, and the settings that hold."""
-    app = load(options.app, Path.cwd()) if example is None else _load_example(example)
+    app = load(options.app, "--app ") if example is None else _load_example(example)
     config = middleware_config(app)
     if config is None and not options.no_wrap:
         app = wrap(app)
@@ -214,7 +215,7 @@ def _load_example(example: Example) -> Any:
             "or show an app of your own with --app module:attribute"
         )
     try:
-        return load(example.target, root)
+        return load(example.target, "--app ", str(root))
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the example needs {error.name}, which is not installed: pip install flask jinja2 websockets"

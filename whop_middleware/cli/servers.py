@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from whop_middleware.apps import speaks
 from whop_middleware.errors import ConfigError
-
-from .apps import is_asgi
 
 if TYPE_CHECKING:
     import uvicorn
@@ -71,7 +70,7 @@ def listening(port: int) -> Iterator[socket.socket]:
 
 def serve(app: Any, listener: socket.socket, stop: Stop) -> int:
     """Serve an app until `stop`; return the exit status."""
-    return _serve_asgi(app, listener, stop) if is_asgi(app) else _serve_wsgi(app, listener, stop)
+    return _serve_asgi(app, listener, stop) if speaks(app, "asgi") else _serve_wsgi(app, listener, stop)
 
 
 def _serve_asgi(app: Any, listener: socket.socket, stop: Stop) -> int:
