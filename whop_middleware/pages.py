@@ -53,9 +53,6 @@ _POLICY = (
     "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-# Without an icon of its own a page has the browser ask for /favicon.ico, which a stranger is not given.
-_NO_ICON = '<link rel="icon" href="data:,">\n'
-
 _PAGE_HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
     _NO_STORE,
@@ -66,7 +63,7 @@ _PAGE_HEADERS = (
 )
 
 _SHOWN_NAME = 80
-"""Characters of a name that are shown: Whop's may be as long as a cookie, and would push the ways on out of sight."""
+"""Characters of a name that are shown: a name can be as long as a cookie, and would push the ways on out of sight."""
 
 _KINDS = {"prod": "the product", "exp": "the experience", "biz": "something of the company"}
 
@@ -101,7 +98,8 @@ def html(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta name="robots" content="noindex">\n',
-            _NO_ICON,
+            # Without an icon of its own a page has the browser ask for /favicon.ico, which a stranger is not given.
+            '<link rel="icon" href="data:,">\n',
             f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{_text(title)}</h1>\n",
             *(f"<p>{_text(paragraph)}</p>\n" for paragraph in paragraphs),
             _ways_on(actions),
@@ -221,9 +219,7 @@ def denied(
     `other_account` a path of this site that signs out when posted to.
     """
     paragraphs = [
-        f"Signed in as {_clamp(user.display_name)} ({user.id})."
-        if user.display_name != user.id
-        else f"Signed in as {user.id}.",
+        f"Signed in as {_who(user)}.",
         f"This page is for people who own {_any_of(missing)}. This account does not, or no longer does.",
     ]
     if buy_url is None:
@@ -245,8 +241,12 @@ def denied(
     return html(403, title, paragraphs, actions, error_code=code, reference=reference, details=details)
 
 
-def _clamp(name: str) -> str:
-    return name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1].rstrip()}…"
+def _who(user: WhopUser) -> str:
+    name = user.display_name
+    if name == user.id:
+        return user.id
+    shown = name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1].rstrip()}…"
+    return f"{shown} ({user.id})"
 
 
 def _any_of(ids: Sequence[str]) -> str:
