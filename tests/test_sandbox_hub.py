@@ -313,6 +313,12 @@ def test_fault_switches_set_show_and_clear(buyer: Visitor) -> None:
     assert "called 2 times" in page
 
 
+def test_hub_says_that_an_app_takes_a_minute_to_come_back_after_a_fault(visitor: Visitor) -> None:
+    switches = visitor.get("/").text.partition('id="faults"')[2]
+    assert "After a failure an app may leave Whop alone for a minute" in switches
+    assert "wait that long or restart your app" in switches
+
+
 def test_hub_says_when_the_rate_limit_has_shut() -> None:
     visitor = Visitor(make_sandbox())
     for _ in range(21):

@@ -33,7 +33,8 @@ def hub(world: World, faults: Faults, limit: RateLimit, calls: Counter[str], per
         f"</p>{people_form(list(world.people.values()), person, '/')}"
         f'<h2 id="apps">Your apps</h2>{_apps(world, person)}'
         '<h2 id="faults">Make Whop misbehave</h2>'
-        '<p class="soft">Switch a fault on, then see what your buyers would see.</p>'
+        '<p class="soft">Switch a fault on, then see what your buyers would see. After a failure an app may leave Whop '
+        "alone for a minute: when all works again, wait that long or restart your app.</p>"
         f"{_lock_out(limit)}{_faults(faults, calls)}"
     )
 
