@@ -151,7 +151,7 @@ def said_at_the_start(server: str, app: str, folder: Path, expected: str) -> str
 
 @pytest.mark.parametrize("server", COMMANDS)
 def test_a_misspelled_app_is_named_with_its_mend(server: str, tmp_path: Path) -> None:
-    mend = "Set WHOP_APP to module:attribute, such as WHOP_APP=main:app for an app in ./main.py."
+    mend = "Write it as WHOP_APP=module:attribute, such as WHOP_APP=main:app for an app in ./main.py."
     assert said_at_the_start(server, "shp:app", tmp_path, mend).strip() == mend
 
 
