@@ -12,9 +12,10 @@ from statistics import quantiles
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
-from whop_middleware import WhopConfig
+from whop_middleware import WhopConfig, drive
 from whop_middleware.testing import session_cookie
 
 from .conftest import Clock
@@ -36,6 +37,20 @@ def server() -> Iterator[FaultServer]:
     with fault_server() as server:
         server.handlers["prod_a"] = answers({"has_access": True, "access_level": "customer"})
         yield server
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The questions as they are sent: on a busy machine the server may read one after its client has given it up."""
+    asked, prepare = list[str](), drive._Call.prepare
+
+    def noted(call: drive._Call) -> httpx.Request:
+        if "/access/" in call.request.url.path:
+            asked.append(call.request.url.path)
+        return prepare(call)
+
+    monkeypatch.setattr(drive._Call, "prepare", noted)
+    return asked
 
 
 def make_settings(server: FaultServer, **options: Any) -> WhopConfig:
@@ -126,35 +141,44 @@ def test_the_users_of_a_launch_day_do_not_all_ask_at_once(server: FaultServer, c
 # An outage
 
 
-def outage(site: Site, server: FaultServer, clock: Clock, headers: list[Headers], anonymous: Headers) -> None:
+def outage(site: Site, asked: list[str], clock: Clock, headers: list[Headers], anonymous: Headers) -> None:
     """Play ten minutes in which Whop hangs, a request of each user every ten seconds; assert what must hold."""
     quick = []
     for tick in range(60):
         for number, own in enumerate(headers):
-            asked, began = len(questions(server)), time.monotonic()
+            before, began = len(asked), time.monotonic()
             assert site.request("GET", "/", own).status == 200, (tick, number)
-            if len(questions(server)) == asked:
+            if len(asked) == before:
                 quick.append(time.monotonic() - began)
         if tick % 20 == 0:
             answer = site.request("GET", f"/callback/whop?code=C{tick}", anonymous)
             assert answer.status == 503
             assert not any("whop_session=" in cookie for cookie in answer.all("set-cookie"))
         clock.tick(10)
-    assert 8 <= len(questions(server)) <= 11
-    assert len(quick) + len(questions(server)) == 60 * len(headers)
+    assert 8 <= len(asked) <= 11
+    assert len(quick) + len(asked) == 60 * len(headers)
     assert quantiles(quick, n=100)[QUICK] < FRESH
 
 
 @pytest.mark.parametrize("interface", ["asgi", "wsgi"])
 def test_in_an_outage_of_ten_minutes_payers_stay_in_and_one_request_a_minute_waits(
-    server: FaultServer, clock: Clock, interface: str, caplog: pytest.LogCaptureFixture
+    server: FaultServer,
+    asked: list[str],
+    clock: Clock,
+    interface: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = make_settings(server, timeout=0.2)
+    config = make_settings(server, timeout=30)
     site: Site = AsgiSite(config) if interface == "asgi" else WsgiSite(config)
     headers = [payer(config, number) for number in range(20)]
     server.handlers["prod_a"] = hangs
     clock.tick(1000)
-    outage(site, server, clock, headers, HUB)
+    with monkeypatch.context() as patch:
+        # Short while Whop hangs, for the test's sake; afterwards a slow machine must not look like an outage.
+        patch.setattr(site.middleware._driver, "timeout", 0.2)
+        outage(site, asked, clock, headers, HUB)
+    assert 0 < len(questions(server)) <= 11
     warnings = [record for record in caplog.records if getattr(record, "whop_event", None) == "recheck_failed"]
     assert [record.levelno for record in warnings] == [logging.WARNING]
     server.handlers["prod_a"] = answers({"has_access": False})
