@@ -11,10 +11,9 @@ from whop_middleware.errors import WhopUnreachable
 from whop_middleware.messages import Forward, Reply
 
 from .steps import Core
-from .support import FETCH, NAVIGATION
+from .support import NAVIGATION
 
 API_KEY = "api-key-0123456789"
-HTMX = (("HX-Request", "true"), *FETCH)
 FORM = (*NAVIGATION[:3], ("Accept", "text/html"))
 DOWN = WhopUnreachable("Whop answered the question about access with HTTP 503")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,11 @@ from whop_middleware.messages import Flow, Forward, Once, Reply, Request, Togeth
 from whop_middleware.testing import session_cookie
 from whop_middleware.whop import endpoint
 
-from .support import NAVIGATION, Headers, make_config
+from .support import FETCH, NAVIGATION, Headers, make_config
 
 HUB = (*NAVIGATION, ("Referer", "https://whop.com/"))
+FORM = (*NAVIGATION, ("Content-Type", "application/x-www-form-urlencoded"))
+HTMX = (("HX-Request", "true"), *FETCH)
 WhopAnswer = httpx.Response | SignInError | Callable[[httpx.Request], httpx.Response]
 
 
@@ -154,6 +157,12 @@ def start(core: Core, target: str = "/reports", headers: Headers = NAVIGATION) -
 
 def is_start(reply: Reply) -> bool:
     return reply.status == 303 and location(reply).startswith("https://whop.com/oauth?")
+
+
+def problem(reply: Reply) -> dict[str, object]:
+    assert header(reply, "Content-Type") == "application/problem+json"
+    found: dict[str, object] = json.loads(reply.body)
+    return found
 
 
 def page(reply: Reply, status: int, code: str) -> None:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from .conftest import Clock, MakeSite
-from .purchases import API_KEY, DOWN, FORM, HTMX, buyer, says, user_of, with_key, without_key
-from .steps import Core
+from .purchases import API_KEY, DOWN, FORM, buyer, says, user_of, with_key, without_key
+from .steps import HTMX, Core
 from .support import FETCH, Browser, FakeWhop
 
 

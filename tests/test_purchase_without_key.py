@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from .conftest import Clock
-from .purchases import DOWN, FORM, HTMX, buyer, listing, membership, sign_in, user_of, without_key
-from .steps import header, is_start, location, set_cookies
+from .purchases import DOWN, FORM, buyer, listing, membership, sign_in, user_of, without_key
+from .steps import HTMX, header, is_start, location, set_cookies
 from .support import FETCH, NAVIGATION, Headers
 
 FRAME = (("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe"), ("Accept", "text/html"))
