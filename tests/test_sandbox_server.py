@@ -19,9 +19,9 @@ from whop_middleware.errors import ConfigError
 from whop_middleware.sandbox import Person, Sandbox, server
 
 from .conftest import Clock, MakeSite
+from .sandboxes import SECRET, Visitor, access, make_sandbox, message, oauth_body, token_body, v5_token
 from .snippets import snippet
 from .support import NAVIGATION, ORIGIN, Browser
-from .test_sandbox import SECRET, Visitor, access, make_sandbox, message, oauth_body, token_body, v5_token
 
 CLIENT_ENDPOINTS = {
     "token": "/v5/oauth/token",
