@@ -1,4 +1,4 @@
-"""The two runners: shared work, questions side by side, deadlines, loops, threads, forks. No network but loopback."""
+"""The two runners: questions side by side, deadlines, loops, threads, forks. No network but loopback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -18,14 +18,11 @@ import pytest
 from whop_middleware import drive
 from whop_middleware.deadline import client
 from whop_middleware.drive import ANSWER_LIMIT, Driver, Step, advance, ssl_context
-from whop_middleware.errors import BadWhopAnswer, CodeRefused, SignInError, WhopUnreachable
-from whop_middleware.messages import Flow, Once, Together
+from whop_middleware.errors import BadWhopAnswer, CodeRefused, WhopUnreachable
+from whop_middleware.messages import Flow, Together
 
 from .faults import Connection, FaultServer, answers, fault_server, hangs, http, resets, sends
-
-BACKENDS = ("asyncio", "trio")
-RUNNERS = ("thread", *BACKENDS)
-Runner = Callable[..., Any]
+from .flows import BACKENDS, RUNNERS, Runner, failing, get, in_threads, in_vain, once, runner, slow, value
 
 
 @pytest.fixture
@@ -37,35 +34,7 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture(params=RUNNERS)
 def run(request: pytest.FixtureRequest) -> Runner:
-    """Run a flow in a thread or in a loop."""
-
-    def runner(flow: Flow[Any], *, driver: Driver | None = None, budget: float = 5) -> Any:
-        driver = driver or Driver(5)
-        if request.param == "thread":
-            return driver.run(flow, budget)
-        return anyio.run(driver.arun, flow, budget, backend=request.param)
-
-    return runner
-
-
-def get(url: str) -> Flow[Any]:
-    response = yield httpx.Request("GET", f"{url}/me")
-    return response.json()
-
-
-def value(result: object) -> Flow[Any]:
-    return result
-    yield
-
-
-def failing(error: Exception) -> Flow[Any]:
-    raise error
-    yield
-
-
-def once(key: str, flow: Flow[Any]) -> Flow[Any]:
-    result = yield Once(key, flow)
-    return result
+    return runner(request.param)
 
 
 def together(*flows: Flow[Any]) -> Flow[Any]:
@@ -149,188 +118,6 @@ def test_in_a_loop_questions_are_asked_at_the_same_time(server: FaultServer, bac
     server.handlers["me"] = meets
     flow = together(*(get(server.url) for _ in range(5)))
     assert anyio.run(Driver(5).arun, flow, 5, backend=backend) == [{"ok": True}] * 5
-
-
-# Once
-
-
-def test_one_alone_is_served(run: Runner, server: FaultServer) -> None:
-    driver = Driver(5)
-    assert run(once("k", get(server.url)), driver=driver) == {"ok": True}
-    with pytest.raises(CodeRefused):
-        run(once("k", failing(CodeRefused("used"))), driver=driver)
-    assert driver._work == {}
-
-
-def slow(server: FaultServer, seconds: float = 0.1) -> None:
-    def late(connection: Connection) -> None:
-        time.sleep(seconds)
-        answers({"ok": len(server.requests)})(connection)
-
-    server.handlers["me"] = late
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_tasks_that_ask_the_same_share_one_answer(server: FaultServer, backend: str) -> None:
-    slow(server)
-    driver = Driver(5)
-
-    async def main() -> list[Any]:
-        results: list[Any] = []
-
-        async def one(key: str) -> None:
-            results.append(await driver.arun(once(key, get(server.url)), 5))
-
-        async with anyio.create_task_group() as group:
-            for number in range(20):
-                group.start_soon(one, "ab"[number % 2])
-        return results
-
-    results = anyio.run(main, backend=backend)
-    assert len(results) == 20
-    assert len(server.requests) == 2
-    assert driver._work == {}
-
-
-def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """Run `work` in threads that start together; return results and errors in order."""
-    outcomes: list[Any] = [None] * count
-    barrier = threading.Barrier(count)
-
-    def one(number: int) -> None:
-        barrier.wait()
-        try:
-            outcomes[number] = work(number)
-        except BaseException as error:
-            outcomes[number] = error
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    return outcomes
-
-
-def in_vain(driver: Driver, flow: Flow[Any], budget: float) -> None:
-    with pytest.raises(WhopUnreachable):
-        driver.run(flow, budget)
-
-
-def test_threads_that_ask_the_same_share_one_answer(server: FaultServer) -> None:
-    slow(server)
-    driver = Driver(5)
-    assert in_threads(20, lambda _: driver.run(once("k", get(server.url)), 5)) == [{"ok": 1}] * 20
-    assert len(server.requests) == 1
-
-
-def test_threads_that_ask_the_same_share_one_error(server: FaultServer) -> None:
-    server.handlers["me"] = hangs
-    driver = Driver(0.3)
-    outcomes = in_threads(5, lambda _: driver.run(once("k", get(server.url)), 5))
-    assert [type(outcome) for outcome in outcomes] == [WhopUnreachable] * 5
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_tasks_that_ask_the_same_share_one_error(server: FaultServer, backend: str) -> None:
-    server.handlers["me"] = hangs
-    driver = Driver(0.3)
-    outcomes: list[type[Exception]] = []
-
-    async def one() -> None:
-        try:
-            await driver.arun(once("k", get(server.url)), 5)
-        except SignInError as error:
-            outcomes.append(type(error))
-
-    async def main() -> None:
-        async with anyio.create_task_group() as group:
-            for _ in range(5):
-                group.start_soon(one)
-
-    anyio.run(main, backend=backend)
-    assert outcomes == [WhopUnreachable] * 5
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_when_the_first_is_cancelled_another_takes_over(server: FaultServer, backend: str) -> None:
-    server.handlers["me"] = hangs
-    driver = Driver(5)
-
-    async def main() -> Any:
-        result: list[Any] = []
-
-        async def follow() -> None:
-            result.append(await driver.arun(once("k", get(server.url)), 5))
-
-        async with anyio.create_task_group() as group:
-            with anyio.CancelScope() as scope:
-                async with anyio.create_task_group() as leaders:
-                    leaders.start_soon(driver.arun, once("k", get(server.url)), 5)
-                    await anyio.sleep(0.1)
-                    group.start_soon(follow)
-                    await anyio.sleep(0.1)
-                    server.handlers["me"] = answers({"ok": True})
-                    scope.cancel()
-        return result
-
-    assert anyio.run(main, backend=backend) == [{"ok": True}]
-    assert driver._work == {}
-
-
-def test_when_the_first_thread_dies_another_takes_over(server: FaultServer) -> None:
-    driver = Driver(5)
-    leads, dies = threading.Event(), threading.Event()
-
-    def dying() -> Flow[Any]:
-        leads.set()
-        dies.wait(5)
-        raise SystemExit
-        yield
-
-    def work(number: int) -> Any:
-        if number == 0:
-            return driver.run(once("k", dying()), 5)
-        leads.wait(5)
-        threading.Timer(0.1, dies.set).start()
-        return driver.run(once("k", get(server.url)), 5)
-
-    outcomes = in_threads(2, work)
-    assert isinstance(outcomes[0], SystemExit)
-    assert outcomes[1] == {"ok": True}
-
-
-def test_who_waits_for_another_waits_no_longer_than_its_own_budget(server: FaultServer) -> None:
-    server.handlers["me"] = hangs
-    driver = Driver(2)
-    leader = threading.Thread(target=lambda: in_vain(driver, once("k", get(server.url)), 1))
-    leader.start()
-    time.sleep(0.1)
-    began = time.monotonic()
-    with pytest.raises(WhopUnreachable):
-        driver.run(once("k", value(1)), 0.2)
-    assert time.monotonic() - began < 0.8
-    leader.join()
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_task_that_waits_for_another_waits_no_longer_than_its_own_budget(server: FaultServer, backend: str) -> None:
-    server.handlers["me"] = hangs
-    driver = Driver(2)
-
-    async def main() -> float:
-        async with anyio.create_task_group() as group:
-            group.start_soon(driver.arun, once("k", get(server.url)), 2)
-            await anyio.sleep(0.1)
-            began = time.monotonic()
-            with pytest.raises(WhopUnreachable):
-                await driver.arun(once("k", value(1)), 0.2)
-            group.cancel_scope.cancel()
-        return time.monotonic() - began
-
-    assert anyio.run(main, backend=backend) < 1.5
 
 
 # Deadlines
