@@ -63,7 +63,7 @@ def test_verify_restarts_for_the_rest(headers: Headers, caplog: pytest.LogCaptur
     assert is_start(core.reply(HUB_CODE, headers))
     assert core.whop.asked == []
     assert not core.has_session
-    (restart,) = [record for record in caplog.records if "starts over" in record.getMessage()]
+    (restart,) = [record for record in caplog.records if "restarts" in record.getMessage()]
     assert "a code without a state" in restart.getMessage()
 
 

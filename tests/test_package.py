@@ -27,10 +27,10 @@ PUBLIC_NAMES = {"WhopConfig", "WhopMiddleware", "WhopUser", "WhopWSGIMiddleware"
 # From the ground up: a module may import from the rows above its own, and from its own subpackage.
 LAYERS = (
     ("errors", "user", "bounded", "deadline", "texts", "reports"),
-    ("paths", "apps"),
+    ("paths",),
     ("messages", "settings", "lazy"),
     ("config",),
-    ("signing",),
+    ("signing", "apps"),
     ("whop", "sessions", "states", "pages", "fetch_metadata", "identity", "responses", "query"),
     ("site", "upstream"),
     ("startup", "purchase"),

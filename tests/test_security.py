@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from whop_middleware import ConfigError
 from whop_middleware.signing import signer
 from whop_middleware.testing import session_cookie
 
-from .conftest import MakeSite
+from .conftest import Clock, MakeSite
+from .steps import HUB
 from .support import FETCH, NAVIGATION, ORIGIN, Browser, FakeWhop, Site, WsgiSite, make_config
 
 PREFLIGHT = (("Origin", "https://other.example"), ("Access-Control-Request-Method", "GET"))
@@ -187,3 +189,54 @@ def test_a_signature_has_one_spelling_whoever_checks_it() -> None:
     value, _, signature = ours.sign(b"value").rpartition(b".")
     assert ours.verify_signature(value, signature)
     assert not ours.verify_signature(value, signature + b"=")
+
+
+@pytest.mark.parametrize("field", ["code=%", "code=a%2", "code=%G1", "code=C&state=%", "co%64e=%zz"])
+def test_a_percent_sign_that_escapes_nothing_is_no_code(make_site: MakeSite, whop: FakeWhop, field: str) -> None:
+    answer = Browser(make_site()).get(f"/callback/whop?{field}", HUB)
+    assert answer.status == 400
+    assert "bad_callback" in answer.text
+    assert whop.calls == []
+
+
+def test_a_percent_sign_elsewhere_is_nobody_s_business(make_site: MakeSite, whop: FakeWhop) -> None:
+    assert Browser(make_site()).get(f"/callback/whop?code={whop.code()}&utm=100%", HUB).status == 303
+
+
+def test_htmx_is_not_sent_off_for_a_silent_sign_in(make_site: MakeSite, whop: FakeWhop, clock: Clock) -> None:
+    """An XHR cannot follow to Whop, and the one way there would be used up for the day."""
+    whop.owned["user_1"] = {"prod_a": "customer"}
+    browser = Browser(make_site(require="prod_a", session_max_age=10**6))
+    browser.sign_in(whop, "/page")
+    clock.tick(90_000)
+    assert browser.get("/page", (("HX-Request", "true"), ("Accept", "*/*"))).called
+    assert browser.get("/page").location.startswith("https://whop.com/oauth?")
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("x"), httpx.ConnectTimeout("x")])
+def test_a_connection_that_is_never_made_is_tried_once_more(
+    make_site: MakeSite, whop: FakeWhop, error: Exception
+) -> None:
+    whop.answers["me"] = error
+    assert Browser(make_site()).arrive_from_hub(whop).status == 503
+    assert whop.calls == ["token", "me", "me"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (httpx.Response(200, headers=[("X-N", "a")] * 1001, json={}), "bad_whop_answer"),
+        (httpx.DecodingError("x"), "bad_whop_answer"),
+    ],
+)
+def test_an_answer_that_nobody_should_read_is_not_read(
+    make_site: MakeSite, whop: FakeWhop, answer: httpx.Response | Exception, code: str
+) -> None:
+    whop.answers["token"] = answer
+    page = Browser(make_site()).arrive_from_hub(whop)
+    assert (page.status, code in page.text) == (502, True)
+
+
+def test_an_id_too_long_for_whop_is_called_so() -> None:
+    with pytest.raises(ConfigError, match="more than 64 characters"):
+        make_config(require="prod_" + "a" * 60)

@@ -211,7 +211,7 @@ def test_without_cookies_a_sign_in_starts_over_once_then_ends_on_a_page(caplog: 
     state = start(core)
     core.cookies.clear()
     again = core.reply(f"/callback/whop?code=CODE&state={state}")
-    assert any("starts over" in record.getMessage() for record in caplog.records)
+    assert any("restarts" in record.getMessage() for record in caplog.records)
     core.cookies.clear()
     last = core.reply(f"/callback/whop?code=CODE&state={query(location(again))['state']}")
     page(last, 400, "state_invalid")

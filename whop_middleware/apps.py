@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
+from .config import WhopConfig
 from .errors import ConfigError
 from .reports import logger
 
@@ -142,7 +143,7 @@ def _is_open(app: Any) -> bool:
 def refuse_other(app: object, interface: Interface, use: str) -> None:
     """Raise `ConfigError` for what is clearly no app of an interface; `use` names what the other one needs."""
     other: Interface = "wsgi" if interface == "asgi" else "asgi"
-    if not callable(app):
-        raise ConfigError(f"The app must be {AN[interface]} app, not {type(app).__name__}: pass the app first")
+    if isinstance(app, WhopConfig):
+        raise ConfigError("The first argument is the app, and this is its configuration: pass the app first")
     if not speaks(app, interface) and speaks(app, other):
         raise ConfigError(f"This is {AN[other]} app: put {use} around it")

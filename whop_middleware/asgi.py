@@ -44,8 +44,8 @@ class WhopMiddleware:
     def __init__(  # type: ignore[misc]  # an option named "app" cannot come both ways
         self, app: App, config: WhopConfig | None = None, **options: Any
     ) -> None:
-        refuse_other(app, "asgi", "WhopWSGIMiddleware")
         self.app: Any = app
+        refuse_other(app, "asgi", "WhopWSGIMiddleware")
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)
         self._at_once = self._gate.at_once

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HEADERS_LIMIT = 1000
+"""Header lines of an answer; Whop sends some twenty."""
 ANSWER_LIMIT = 1024 * 1024
 """Bytes of an answer that are read at most; Whop's largest is a page of memberships, some 50 kB."""
 HEAD_LIMIT = 256 * 1024
@@ -89,6 +91,8 @@ class _Call:
     def answer(self, response: httpx.Response, body: bytearray) -> httpx.Response:
         import httpx
 
+        if len(response.headers.raw) > HEADERS_LIMIT:
+            raise BadWhopAnswer("Whop's answer has too many headers")
         # The parsers refuse an encoded answer by its header, after they have looked at its status.
         content = b"" if is_encoded(response) else bytes(body)
         return httpx.Response(response.status_code, headers=response.headers, content=content, request=self.request)
@@ -104,6 +108,8 @@ def _faults(reading: bool = False) -> Iterator[None]:
     except httpx.RemoteProtocolError as error:
         kind = BadWhopAnswer if reading else WhopUnreachable
         raise kind("Whop's answer broke off" if reading else "Whop did not answer in HTTP") from error
+    except httpx.DecodingError as error:
+        raise BadWhopAnswer("Whop encoded its answer though it was asked not to") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise WhopUnreachable(f"Whop could not be reached ({type(error).__name__})") from error
     except (ValueError, ImportError) as error:
@@ -190,7 +196,8 @@ class Driver:
                 return self._exchange(call, run)
             except WhopUnreachable as error:
                 attempts -= 1
-                if not attempts or not _never_connected(error):
+                error.tried_again = not attempts
+                if error.tried_again or not _never_connected(error):
                     raise
         raise WhopUnreachable("Whop took too long")
 
@@ -304,7 +311,8 @@ class Driver:
                     return await self._aexchange(call, run)
                 except WhopUnreachable as error:
                     attempts -= 1
-                    if not attempts or not _never_connected(error):
+                    error.tried_again = not attempts
+                    if error.tried_again or not _never_connected(error):
                         raise
         raise WhopUnreachable("Whop took too long")
 

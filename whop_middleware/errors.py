@@ -94,6 +94,8 @@ class WhopUnreachable(SignInError):
 
     status = 503
     code = "whop_unreachable"
+    tried_again: bool = False
+    """Whether the driver itself has tried a second time, as it does when no connection was made."""
 
     def __init__(self, message: str, *, retry_after: int = 60) -> None:
         super().__init__(message)

@@ -250,4 +250,6 @@ class Gate:
 
 def is_page_load(request: Request) -> bool:
     """Return whether a person waits for a page in a window of its own, which can go by way of Whop and come back."""
-    return request.method == "GET" and is_navigation(request) and is_document(request) and not is_prefetch(request)
+    return (
+        request.method == "GET" and kind(request) == "navigation" and is_document(request) and not is_prefetch(request)
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 _QUERY_LIMIT = 16_384
 _FIELDS_LIMIT = 64
 _CALLBACK = ("code", "state", "error", "iss")
 # Visible ASCII (RFC 6749 appendix A), as long as a state of ours may be.
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
@@ -21,9 +22,17 @@ def _pairs(query: str) -> list[tuple[str, str]] | None:
         return None
 
 
+def _is_broken(field: str) -> bool:
+    """Return whether a parameter of ours holds a "%" that escapes nothing (RFC 3986 section 2.1)."""
+    name, _, value = field.partition("=")
+    return _BROKEN_ESCAPE.search(value) is not None and unquote_plus(name) in _CALLBACK
+
+
 def read_callback(query: str) -> dict[str, str] | None:
     """Return the callback's parameters, `None` when one is empty, repeated, over-long or not printable."""
     found: dict[str, str] = {}
+    if len(query) > _QUERY_LIMIT or any(map(_is_broken, query.split("&"))):
+        return None
     pairs = _pairs(query)
     for name, value in pairs or ():
         if name in _CALLBACK:

@@ -61,7 +61,7 @@ class SignIn:
         self._hub_refusals = 0
 
     def _restart(self, arrival: Arrival, return_path: str, reason: str) -> Reply:
-        message = "Sign-in starts over: %s [%s]"
+        message = "Sign-in restarts: %s [%s]"
         reference = arrival.reference
         report(logging.INFO, message, reason, reference, event="restart", reason=reason, reference=reference)
         return self.authorize.start(arrival.request, return_path, restarted=True)
@@ -160,10 +160,12 @@ class SignIn:
         if not is_document(arrival.request):
             return self._refusal(arrival, "bad_callback")
         policy = self._hub_policy(arrival.request)
+        verifies = self.config.hub_login == "verify" and not self.dialect.uses_pkce
         if policy == "reject":
             return self._refusal(arrival, "state_missing")
         if policy == "restart":
-            return self._restart(arrival, self.config.home, "a code without a state")
+            whence = ", not from Whop's own pages (by the Referer)" if verifies else ""
+            return self._restart(arrival, self.config.home, f"a code without a state{whence}")
         code = arrival.parameters["code"]
         if self._codes.setdefault(code, arrival) is not arrival:
             return self._restart(arrival, self.config.home, "the same code is being exchanged already")

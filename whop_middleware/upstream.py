@@ -63,5 +63,5 @@ class Upstream:
                     raise
                 if limited:
                     self.pause(name, error.retry_after)
-                if limited or not attempts:
+                if limited or not attempts or error.tried_again:
                     raise

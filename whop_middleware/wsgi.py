@@ -28,8 +28,8 @@ class WhopWSGIMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, config: WhopConfig | None = None, **options: Any) -> None:
-        refuse_other(app, "wsgi", "WhopMiddleware")
         self.app = app
+        refuse_other(app, "wsgi", "WhopMiddleware")
         self.config = WhopConfig.build(config, options)
         self._gate = Gate(self.config)
         self._driver = Driver(self.config.timeout)
@@ -62,7 +62,7 @@ class WhopWSGIMiddleware:
             path, prefix = _decoded(path), _decoded(prefix)
         cookie = environ.get("HTTP_COOKIE")
         raw = b"" if cookie is None else cookie.encode("latin-1", "replace")
-        return self._gate.at_once(environ["REQUEST_METHOD"], path, prefix, environ["wsgi.url_scheme"], raw)
+        return self._gate.at_once(environ["REQUEST_METHOD"], path, prefix, environ.get("wsgi.url_scheme", "http"), raw)
 
 
 def _decoded(text: str) -> str:
@@ -83,7 +83,7 @@ def read_request(environ: WSGIEnvironment) -> Request:
         headers=tuple(headers),
         prefix=_decoded(environ.get("SCRIPT_NAME", "")),
         query=environ.get("QUERY_STRING", ""),
-        scheme=environ["wsgi.url_scheme"],
+        scheme=environ.get("wsgi.url_scheme", "http"),
     )
 
 

@@ -32,7 +32,9 @@ def resource_id(value: object) -> str:
     given = text(value)
     if given.startswith("pass_"):
         raise Wrong('has a product id of the old kind: today they start with "prod_", copy it from Whop again', value)
-    if not _RESOURCE.fullmatch(given) or len(given) > _RESOURCE_LENGTH:
+    if len(given) > _RESOURCE_LENGTH:
+        raise Wrong(f"has an id of more than {_RESOURCE_LENGTH} characters, which is none of Whop's", value)
+    if not _RESOURCE.fullmatch(given):
         raise Wrong('must have ids that start with "prod_", "exp_" or "biz_", as Whop shows them', value)
     return given
 
