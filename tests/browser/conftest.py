@@ -125,6 +125,8 @@ class Visitor:
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self._refused: set[str] = set()
+        self.is_being_turned_away = False
+        """A page that was still let in may open its WebSocket after the next check: the console tells of the 403."""
         context.on("request", lambda request: self.asked.append(request.url))
         context.on("response", self._note_refusal)
         context.on("console", self._listen)
@@ -140,6 +142,8 @@ class Visitor:
         url = message.location.get("url", "")
         # The console repeats each refusal of a page or a fetch, and that of the icon which browsers ask for unasked.
         expected = url in self._refused or url.endswith("/favicon.ico")
+        if self.is_being_turned_away and "Unexpected response code: 403" in message.text:
+            return
         if message.type in ("error", "warning") and not (message.text.startswith("Failed to load") and expected):
             self.complaints.append(f"{message.text} ({url})")
 

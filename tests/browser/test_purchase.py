@@ -31,8 +31,10 @@ def test_cancelling_turns_a_buyer_away_at_the_next_check_and_buying_lets_them_in
     buyer.change(product, "Cancel", pill="Canceled")
     buyer.page.goto(f"{demo.app}/members")
     heading = buyer.page.get_by_role("heading", name="This page needs a purchase")
+    buyer.is_being_turned_away = True
     buyer.reload_until(heading.is_visible)
     is_turned_away(buyer, "Bea Buyer", "user_buyer", product)
+    buyer.is_being_turned_away = False
     told = buyer.context.request.get(f"{demo.app}/api/me", headers={"Accept": "application/json"})
     assert (told.status, told.json()["code"]) == (403, "purchase_required")
 
