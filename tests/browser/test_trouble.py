@@ -36,7 +36,7 @@ def test_blocked_cookies_end_on_a_page_that_names_them(demo: Demo, playwright: P
     ("demo", "kind", "title", "code"),
     [
         ("starlette-v5", "500", "Whop cannot be reached right now", "whop_unreachable"),
-        ("flask-oauth21", "Nonsense", "Whop gave an unexpected answer", "bad_whop_answer"),
+        ("flask-oauth21", "Cut off", "Whop gave an unexpected answer", "bad_whop_answer"),
     ],
     indirect=["demo"],
 )

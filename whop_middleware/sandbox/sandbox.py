@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import anyio
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
@@ -209,7 +209,7 @@ class Sandbox:
             if response is not None:
                 await response(scope, receive, send)
                 return
-            await self._trouble(fault, send)
+            await self._trouble(fault, Request(scope, receive), send)
         await self._starlette(scope, receive, send)
 
     def _limit(self, endpoint: Endpoint) -> RateLimit | None:
@@ -219,8 +219,10 @@ class Sandbox:
             return self._access_limit
         return self._v5_limit if endpoint.dialect == "v5" else None
 
-    async def _trouble(self, fault: Fault, send: Send) -> None:
+    async def _trouble(self, fault: Fault, request: Request, send: Send) -> None:
         if fault.kind == "cut":
+            # Closing with unread bytes resets the connection, and a reset may overtake what was sent.
+            await request.body()
             headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b'{"id": "us', "more_body": True})
